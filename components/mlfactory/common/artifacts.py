@@ -1,0 +1,246 @@
+"""Artifacts on disk: written whole or not at all, byte-reproducible, and carrying where they came from.
+
+A table is one Parquet file; its provenance is a JSON text under the key ``mlfactory`` of the schema metadata.
+Everything else is a folder with a ``provenance.json``. Provenance holds no time, path or host, so the same
+input, parameters and code give the same bytes.
+"""
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from mlfactory.common.errors import InputError
+
+SCHEMA_VERSION = 1
+PROVENANCE = "provenance.json"
+_KEY = b"mlfactory"
+_SLAB = 4096  # rows written at a time: keeps the row-major conversion inside the cache
+
+Provenance = dict[str, Any]
+
+
+def sha256(path: Path) -> str:
+    """Hash a file's bytes, or a folder's relative names and bytes in sorted order."""
+    if path.is_dir():
+        digest = hashlib.sha256()
+        for file in sorted(p for p in path.rglob("*") if p.is_file()):
+            digest.update(f"{file.relative_to(path).as_posix()}\0{sha256(file)}\n".encode())
+        return digest.hexdigest()
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@cache
+def code_version(stage: str) -> str:
+    """Hash the sources that a stage's image holds: the kernel, the stage and, where present, the models it may use."""
+    root = Path(__file__).parent.parent
+    digest = hashlib.sha256()
+    for part in ("common", stage):
+        for file in sorted((root / part).rglob("*")):
+            if file.is_file() and "__pycache__" not in file.parts:
+                digest.update(f"{file.relative_to(root).as_posix()}\0".encode())
+                digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def provenance(
+    kind: str, stage: str, inputs: Mapping[str, Path], params: Mapping[str, Any], **facts: Any
+) -> Provenance:
+    """State what an artifact is and what it was made of; ``facts`` are counts and contents, never times or paths."""
+    return {
+        "artifact": kind,
+        "schema_version": SCHEMA_VERSION,
+        "stage": stage,
+        "code": code_version(stage),
+        "inputs": {name: sha256(path) for name, path in sorted(inputs.items())},
+        "params": dict(params),
+        **facts,
+    }
+
+
+def clean(value: Any) -> Any:
+    """Turn numpy scalars, arrays and non-finite floats into values that JSON and KFP metadata accept."""
+    if isinstance(value, Mapping):
+        return {str(key): clean(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return clean(value.tolist())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [clean(item) for item in value]
+    if isinstance(value, np.generic):
+        return clean(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def to_json(value: Any) -> str:
+    """Serialise with sorted keys, so that equal values give equal bytes; non-finite numbers become null."""
+    return json.dumps(clean(value), sort_keys=True, indent=1, allow_nan=False) + "\n"
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside ``path``; give it the final name only when the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(descriptor)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path``; it replaces ``path`` only when the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        if path.is_dir():
+            shutil.rmtree(path)
+        temporary.replace(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write one JSON document."""
+    with new_file(path) as temporary:
+        temporary.write_text(to_json(value), encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read one JSON document.
+
+    Raises:
+        InputError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist") from None
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}") from None
+
+
+def write_table(path: Path, frame: pd.DataFrame, facts: Provenance) -> None:
+    """Write a table as Parquet (zstd 1, BYTE_STREAM_SPLIT, no dictionary), row and column counts added to ``facts``."""
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    floats = [f.name for f in table.schema if pa.types.is_floating(f.type)]
+    full = {**facts, "rows": len(frame), "columns": frame.shape[1]}
+    table = table.replace_schema_metadata({_KEY: to_json(full).encode()})
+    with new_file(path) as temporary:
+        pq.write_table(
+            table,
+            temporary,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=False,
+            use_byte_stream_split=floats or False,
+            row_group_size=1 << 20,
+        )
+
+
+def read_table(
+    path: Path, kind: str, columns: Sequence[str] | None = None
+) -> tuple[pd.DataFrame, Provenance]:
+    """Read a table and its provenance.
+
+    Raises:
+        InputError: the file is missing, is not Parquet, is another artifact than ``kind``, or has another schema version.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} does not exist: expected the table {kind!r}")
+    try:
+        table = pq.read_table(path, columns=list(columns) if columns is not None else None)
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{path} is not a Parquet file: {error}") from None
+    facts = json.loads((table.schema.metadata or {}).get(_KEY, b"{}"))
+    _check(path, facts, kind)
+    return table.to_pandas(), facts
+
+
+def read_provenance(path: Path) -> Provenance:
+    """Read the provenance of any artifact, table or folder; empty where it carries none."""
+    if path.is_dir():
+        return dict(read_json(path / PROVENANCE)) if (path / PROVENANCE).is_file() else {}
+    if path.is_file() and path.stat().st_size > 8:
+        with path.open("rb") as stream:
+            magic = stream.read(4)
+        if magic == b"PAR1":
+            return dict(json.loads((pq.read_schema(path).metadata or {}).get(_KEY, b"{}")))
+    return {}
+
+
+def read_folder(path: Path, kind: str) -> Provenance:
+    """Check that ``path`` is the folder artifact ``kind`` and return its provenance.
+
+    Raises:
+        InputError: it is missing, another artifact, or of another schema version.
+    """
+    if not (path / PROVENANCE).is_file():
+        raise InputError(f"{path} is not the artifact {kind!r}: it has no {PROVENANCE}")
+    facts = dict(read_json(path / PROVENANCE))
+    _check(path, facts, kind)
+    return facts
+
+
+def _check(path: Path, facts: Mapping[str, Any], kind: str) -> None:
+    if facts.get("artifact") != kind:
+        raise InputError(f"{path} is the artifact {facts.get('artifact')!r}; expected {kind!r}")
+    if facts["schema_version"] != SCHEMA_VERSION:
+        raise InputError(
+            f"{path} has schema version {facts['schema_version']}; this code reads {SCHEMA_VERSION}: run the stage again"
+        )
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A feature set, row-major and memory-mapped."""
+
+    values: NDArray[np.float32]
+    """shape (rows, columns)"""
+    columns: tuple[str, ...]
+    facts: Provenance
+
+
+def write_matrix(path: Path, columns: Mapping[str, NDArray[Any]], facts: Provenance) -> None:
+    """Write equally long columns as one row-major float32 ``matrix.npy`` in a folder."""
+    names = list(columns)
+    rows = len(columns[names[0]])
+    with new_folder(path) as folder:
+        shape = (rows, len(names))
+        out = np.lib.format.open_memmap(folder / "matrix.npy", mode="w+", dtype=np.float32, shape=shape)
+        for start in range(0, rows, _SLAB):
+            for j, name in enumerate(names):
+                out[start : start + _SLAB, j] = columns[name][start : start + _SLAB]
+        out.flush()
+        del out
+        write_json(folder / PROVENANCE, {**facts, "rows": rows, "columns": names})
+
+
+def read_matrix(path: Path, kind: str) -> Matrix:
+    """Map a matrix into memory without reading it."""
+    facts = read_folder(path, kind)
+    values = np.load(path / "matrix.npy", mmap_mode="r", allow_pickle=False)
+    return Matrix(values, tuple(facts["columns"]), facts)

@@ -1,0 +1,5 @@
+"""The one error that a user can mend: it ends a command with exit code 2 and one line."""
+
+
+class InputError(ValueError):
+    """A file, a parameter or an artifact breaks a rule; the message names the input, its value and the rule."""
