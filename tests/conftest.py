@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from mlfactory.common.bars import DAY_MINUTES, Bars, Instrument
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -21,7 +22,7 @@ TOY = Instrument(
 
 
 def make_bars(n: int, seed: int = 0, *, hole: bool = True, instrument: Instrument = TOY) -> Bars:
-    """Draw ``n`` one-minute bars of 23-hour sessions, some minutes absent and, with ``hole``, one new segment at 60 %."""
+    """Draw ``n`` one-minute bars of 23-hour sessions, some absent; with ``hole`` a segment starts at 60 %."""
     rng = np.random.default_rng(seed)
     minute, session = [], []
     day = 19_723  # a Monday

@@ -47,7 +47,7 @@ def sha256(path: Path) -> str:
 
 @cache
 def code_version(stage: str) -> str:
-    """Hash the sources that a stage's image holds: the kernel, the stage and, where present, the models it may use."""
+    """Hash the sources that made an artifact: the kernel's and the stage's."""
     root = Path(__file__).parent.parent
     digest = hashlib.sha256()
     for part in ("common", stage):
@@ -61,7 +61,7 @@ def code_version(stage: str) -> str:
 def provenance(
     kind: str, stage: str, inputs: Mapping[str, Path], params: Mapping[str, Any], **facts: Any
 ) -> Provenance:
-    """State what an artifact is and what it was made of; ``facts`` are counts and contents, never times or paths."""
+    """State what an artifact is and was made of; ``facts`` are counts and contents, never times or paths."""
     return {
         "artifact": kind,
         "schema_version": SCHEMA_VERSION,
@@ -144,7 +144,7 @@ def read_json(path: Path) -> Any:
 
 
 def write_table(path: Path, frame: pd.DataFrame, facts: Provenance) -> None:
-    """Write a table as Parquet (zstd 1, BYTE_STREAM_SPLIT, no dictionary), row and column counts added to ``facts``."""
+    """Write a table as Parquet (zstd 1, BYTE_STREAM_SPLIT, no dictionary) with ``facts`` and its counts."""
     table = pa.Table.from_pandas(frame, preserve_index=False)
     floats = [f.name for f in table.schema if pa.types.is_floating(f.type)]
     full = {**facts, "rows": len(frame), "columns": frame.shape[1]}
@@ -167,7 +167,7 @@ def read_table(
     """Read a table and its provenance.
 
     Raises:
-        InputError: the file is missing, is not Parquet, is another artifact than ``kind``, or has another schema version.
+        InputError: the file is missing, is not Parquet, is not a ``kind``, or has another schema version.
     """
     if not path.is_file():
         raise InputError(f"{path} does not exist: expected the table {kind!r}")
@@ -210,7 +210,8 @@ def _check(path: Path, facts: Mapping[str, Any], kind: str) -> None:
         raise InputError(f"{path} is the artifact {facts.get('artifact')!r}; expected {kind!r}")
     if facts["schema_version"] != SCHEMA_VERSION:
         raise InputError(
-            f"{path} has schema version {facts['schema_version']}; this code reads {SCHEMA_VERSION}: run the stage again"
+            f"{path} has schema version {facts['schema_version']}; this code reads {SCHEMA_VERSION}: "
+            "run the stage that makes it again"
         )
 
 

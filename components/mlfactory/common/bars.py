@@ -43,7 +43,7 @@ class Instrument(Params):
 
     @property
     def continuous(self) -> bool:
-        """Whether the market never closes: ladder bins are then anchored to the epoch instead of a session open."""
+        """Whether the market never closes: ladder bins are anchored to the epoch, not to a session open."""
         return self.calendar == "24/7"
 
     @property
@@ -55,7 +55,7 @@ class Instrument(Params):
 
 @dataclass(frozen=True)
 class Bars:
-    """One series of bars, sorted by time; arrays of shape (n,). Prices are float64, times are minutes since the epoch."""
+    """One series of bars, sorted by time: arrays of shape (n,), times in minutes since the epoch."""
 
     minute: Ints
     """open time of the bar; it is known at ``minute + bar_minutes``"""
@@ -89,7 +89,7 @@ class Bars:
 
     def __getitem__(self, rows: slice) -> "Bars":
         """Cut consecutive rows; segments keep their numbers."""
-        cut = {
+        cut: dict[str, Any] = {
             name: value[rows] if isinstance(value, np.ndarray) else value
             for name, value in vars(self).items()
         }
@@ -123,7 +123,7 @@ def minutes(timestamp: pd.Series | pd.DatetimeIndex) -> Ints:
 
 
 def write_bars(path: Path, bars: Bars, facts: Provenance) -> None:
-    """Write the ``bars`` artifact: six columns, the session calendar of each bar, and where segments start."""
+    """Write the ``bars`` artifact: six columns, each bar's session, and where segments start."""
     frame = pd.DataFrame(
         {
             "timestamp": timestamps(bars.minute),

@@ -2,4 +2,4 @@
 
 
 class InputError(ValueError):
-    """A file, a parameter or an artifact breaks a rule; the message names the input, its value and the rule."""
+    """A file, a parameter or an artifact breaks a rule; the message names it, its value and the rule."""

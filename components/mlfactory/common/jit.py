@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -30,5 +30,4 @@ import numba  # noqa: E402  (reads NUMBA_CACHE_DIR when it is imported)
 
 def kernel(function: F) -> F:
     """Compile ``function`` to machine code on its first call and keep the result for later processes."""
-    compiled: F = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
-    return compiled
+    return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy")(function))

@@ -1,4 +1,4 @@
-"""Parameters of stages: typed, closed to unknown keys, and tolerant of the floats that KFP makes of integers."""
+"""Parameters of stages: typed, closed to unknown keys, tolerant of the floats that KFP makes of integers."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar

@@ -1,4 +1,4 @@
-"""The one way a stage runs: from a KFP component, or from a shell where the signature of ``run`` is the command line."""
+"""The one way a stage runs: in a KFP component, or in a shell where ``run`` states the command line."""
 
 import argparse
 import inspect
@@ -18,7 +18,7 @@ from mlfactory.common.errors import InputError
 from mlfactory.common.params import Params, parse
 
 MARK = "mlfactory |"
-"""Starts each line that a stage prints when it ends; a progress line inside a stage starts with ``PROGRESS``."""
+"""Starts the line that a stage prints when it ends; ``PROGRESS`` starts a line of progress inside a stage."""
 PROGRESS = "mlfactory >"
 
 
@@ -73,10 +73,10 @@ def stage_section(where: str) -> str:
 
 
 def execute(run: Run, timings: Any, **arguments: Any) -> Summary:
-    """Run a stage inside a KFP component: artifacts become paths, time and memory go to the ``timings`` artifact.
+    """Run a stage inside a KFP component: artifacts become paths, time and memory go to ``timings``.
 
-    Every output artifact receives its provenance as metadata. ``timings`` is a ``Metrics`` artifact: the only one that
-    holds volatile facts.
+    Every output artifact receives its hash and counts as metadata. ``timings`` is a ``Metrics`` artifact, the
+    only one that holds volatile facts.
     """
     started = time.perf_counter()
     paths = {name: _paths(value) for name, value in arguments.items()}
