@@ -1,0 +1,247 @@
+"""Cross-validation folds that leak nothing through overlapping labels.
+
+An event's span is the closed interval [start, end] of the bars that its label has seen. Training and held-out
+spans never meet, and an embargo follows every held-out span. Positions and timestamps serve alike.
+
+Source: Lopez de Prado (2018), Advances in Financial Machine Learning, ch. 7 and 12.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlfactory.common.errors import InputError
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+Codes = NDArray[np.uint8]
+
+UNUSED: Final = 0
+"""no event, no known label, purged or embargoed"""
+TRAIN: Final = 1
+INNER: Final = 2
+"""validation rows for early stopping, taken from the training rows"""
+HELD_OUT: Final = 3
+REFIT: Final = -1
+"""the fold number of the model that is trained on all development rows and predicts the locked test"""
+MIN_ROWS: Final = 20
+"""fewest rows that a fold may keep in each of its training, inner and held-out parts"""
+
+
+@dataclass(frozen=True)
+class Split:
+    """One train/held-out split, in numbers of contiguous blocks of events."""
+
+    held_out: tuple[int, ...]
+    train: tuple[int, ...]
+
+
+def k_fold(n_folds: int) -> list[Split]:
+    """Hold out each of ``n_folds`` blocks once and train on all others, before and after it."""
+    return [Split((k,), tuple(j for j in range(n_folds) if j != k)) for k in range(n_folds)]
+
+
+def walk_forward(n_folds: int, train_blocks: int | None = None) -> list[Split]:
+    """Hold out blocks 1 to ``n_folds``; train on all blocks before each, or on the last ``train_blocks``."""
+    first = [0 if train_blocks is None else max(0, k - train_blocks) for k in range(n_folds + 1)]
+    return [Split((k,), tuple(range(first[k], k))) for k in range(1, n_folds + 1)]
+
+
+def combinatorial(n_blocks: int, n_held_out: int) -> list[Split]:
+    """Hold out every choice of ``n_held_out`` out of ``n_blocks`` blocks."""
+    blocks = range(n_blocks)
+    return [
+        Split(held, tuple(b for b in blocks if b not in held)) for held in combinations(blocks, n_held_out)
+    ]
+
+
+def paths(splits: Sequence[Split]) -> Ints:
+    """Put the held-out blocks of combinatorial splits together to whole histories.
+
+    Returns:
+        shape (paths, blocks); the split whose prediction of that block belongs to the path
+    """
+    n_blocks = 1 + max(block for split in splits for block in (*split.held_out, *split.train))
+    by_block = [[i for i, split in enumerate(splits) if b in split.held_out] for b in range(n_blocks)]
+    return np.array(by_block, dtype=np.int64).T
+
+
+def blocks(n_events: int, n_blocks: int) -> Ints:
+    """Number events, in order of time, by contiguous blocks of equal size (the first ones by one larger)."""
+    edges = [len(part) for part in np.array_split(np.empty(n_events, np.int8), n_blocks)]
+    return np.repeat(np.arange(n_blocks, dtype=np.int64), edges)
+
+
+def meets(start: Ints, end: Ints, held_start: Ints, held_end: Ints, embargo: int = 0) -> Bools:
+    """Tell which spans meet a held-out span, or start at most ``embargo`` after the end of one.
+
+    Args:
+        start: shape (n,); first bar or instant of each span, in any order.
+        end: shape (n,); last bar or instant, not before ``start``.
+        held_start: shape (m,); the held-out spans.
+        held_end: shape (m,).
+        embargo: in the unit of ``end``.
+
+    Returns:
+        shape (n,)
+    """
+    if not len(held_start):
+        return np.zeros(len(start), np.bool_)
+    order = np.argsort(held_start, kind="stable")
+    reach = np.maximum.accumulate(held_end[order] + embargo)
+    begun = np.searchsorted(held_start[order], end, side="right")
+    met: Bools = (begun > 0) & (reach[begun - 1] >= start)
+    return met
+
+
+def clear_of(positions: Ints, first: Ints, last: Ints) -> Bools:
+    """Tell which closed intervals [first, last] contain none of ``positions``.
+
+    Args:
+        positions: shape (m,); for example the held-out rows, in any order.
+        first: shape (n,); for example the first row of each window.
+        last: shape (n,).
+
+    Returns:
+        shape (n,)
+    """
+    ordered = np.sort(positions)
+    clear: Bools = np.searchsorted(ordered, first, "left") == np.searchsorted(ordered, last, "right")
+    return clear
+
+
+def inner_codes(start: Ints, end: Ints, train: Bools, fraction: float, embargo: int) -> Codes:
+    """Part the training events into TRAIN and INNER: the last ``fraction`` in time, purged against the rest.
+
+    Args:
+        start: shape (n,), ascending.
+        end: shape (n,).
+        train: shape (n,); the events that a fold may train on.
+        fraction: share of the training events; 0 makes no inner part.
+        embargo: bars dropped after inner spans.
+
+    Returns:
+        shape (n,); TRAIN, INNER, or UNUSED where purged and outside ``train``.
+    """
+    rows = np.flatnonzero(train)
+    inner = rows[len(rows) - round(len(rows) * fraction) :]
+    rest = rows[: len(rows) - len(inner)]
+    out = np.zeros(len(start), np.uint8)
+    out[inner] = INNER
+    out[rest[~meets(start[rest], end[rest], start[inner], end[inner], embargo)]] = TRAIN
+    return out
+
+
+def fold_codes(
+    start: Ints,
+    end: Ints,
+    block: Ints,
+    splits: Sequence[Split],
+    *,
+    embargo: int,
+    inner_fraction: float,
+) -> Codes:
+    """Give every event its part in every split: UNUSED, TRAIN, INNER or HELD_OUT.
+
+    Args:
+        start: shape (n,), ascending; bar or instant of each event.
+        end: shape (n,); end of its label's span.
+        block: shape (n,); block number of each event.
+        splits: which blocks are held out and which may be trained on.
+        embargo: bars (or time) after each held-out span in which no training event may start.
+        inner_fraction: share of the training events that validates early stopping.
+
+    Returns:
+        shape (n, splits)
+
+    Raises:
+        InputError: a label ends before it starts, events are not in order of time, or a split keeps fewer
+            than ``MIN_ROWS`` rows in one of its parts.
+    """
+    _check_spans(start, end)
+    out = np.empty((len(start), len(splits)), np.uint8)
+    for k, split in enumerate(splits):
+        held = np.isin(block, split.held_out)
+        train = np.isin(block, split.train)
+        train &= ~meets(start, end, start[held], end[held], embargo)
+        code = inner_codes(start, end, train, inner_fraction, embargo)
+        code[held] = HELD_OUT
+        _check_parts(code, f"fold {k + 1} of {len(splits)}", inner_fraction, embargo)
+        out[:, k] = code
+    return out
+
+
+def refit_codes(
+    start: Ints, end: Ints, test_start: int, *, embargo: int, inner_fraction: float
+) -> tuple[Bools, Codes]:
+    """Part the development events for the model that predicts the locked test.
+
+    Args:
+        start: shape (n,), ascending; development events only.
+        end: shape (n,).
+        test_start: first bar of the locked test.
+        embargo: bars dropped after inner spans.
+        inner_fraction: share of the training events that validates early stopping.
+
+    Returns:
+        the events whose span ends before the test, shape (n,); and the codes, shape (n,)
+
+    Raises:
+        InputError: fewer than ``MIN_ROWS`` rows are left in a part.
+    """
+    _check_spans(start, end)
+    finished: Bools = end < test_start
+    code = inner_codes(start, end, finished, inner_fraction, embargo)
+    _check_parts(code, "the refit", inner_fraction, embargo, held_out=False)
+    return finished, code
+
+
+def _check_spans(start: Ints, end: Ints) -> None:
+    if (early := np.flatnonzero(end < start)).size:
+        i = early[0]
+        raise InputError(f"the label of the event at {start[i]} ends at {end[i]}, before the event")
+    if len(start) and (np.diff(start) < 0).any():
+        raise InputError("events are not in order of time")
+
+
+def _check_parts(
+    code: Codes, where: str, inner_fraction: float, embargo: int, *, held_out: bool = True
+) -> None:
+    parts = {"training": TRAIN}
+    if inner_fraction > 0:
+        parts["inner validation"] = INNER
+    if held_out:
+        parts["held-out"] = HELD_OUT
+    for name, part in parts.items():
+        kept = int((code == part).sum())
+        if kept < MIN_ROWS:
+            raise InputError(
+                f"{where} keeps {kept} {name} rows of {len(code)} after purging by label end and an embargo "
+                f"of {embargo} bars; at least {MIN_ROWS} are needed: give more bars or fewer folds"
+            )
+
+
+def minimum_rows(splits: Sequence[Split], longest_label: int, embargo: int, inner_fraction: float) -> int:
+    """Count the development rows that are certain to fill every part of every fold.
+
+    Args:
+        splits: which blocks are held out and which may be trained on.
+        longest_label: bars from an event to the last possible end of its label.
+        embargo: in bars.
+        inner_fraction: share of the training rows that validates early stopping.
+
+    Returns:
+        rows, when every row is an event; with a stride, multiply
+    """
+    n_blocks = 1 + max(block for split in splits for block in (*split.held_out, *split.train))
+    smallest_part = min(inner_fraction or 1.0, 1.0 - inner_fraction)
+    # labels reach into each held-out block, out of it, and from the training rows into the inner ones
+    lost = max(len(split.held_out) for split in splits) * (2 * longest_label + embargo) + longest_label
+    train = math.ceil(MIN_ROWS / smallest_part) + lost
+    block = math.ceil(train / min(len(split.train) for split in splits)) + 1
+    return n_blocks * max(block, MIN_ROWS + longest_label)

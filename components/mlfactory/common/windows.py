@@ -1,0 +1,81 @@
+"""Sequences of rows for models that read time: views of one flat table, never materialised."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlfactory.common.errors import InputError
+
+Ints = NDArray[np.int64]
+Floats32 = NDArray[np.float32]
+
+
+def valid_ends(segment: Ints, rows: Ints, steps: int) -> Ints:
+    """Keep the rows that end a full window of ``steps`` rows inside one segment.
+
+    Args:
+        segment: shape (n,); segment of every row of the table, ascending.
+        rows: shape (m,); candidates, any order; the order is kept.
+        steps: rows per window.
+
+    Returns:
+        shape (<= m,)
+    """
+    first = rows - (steps - 1)
+    full = first >= 0
+    full &= segment[np.maximum(first, 0)] == segment[rows]
+    return rows[full]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows of ``steps`` consecutive rows of a flat table; each is named by its last row."""
+
+    table: Floats32
+    """shape (rows, features), row-major; may be memory-mapped"""
+    ends: Ints
+    """shape (windows,); last row of each window"""
+    steps: int
+
+    def __post_init__(self) -> None:
+        if not self.table.flags.c_contiguous:
+            raise InputError("the table of a window must be row-major and contiguous")
+        if len(self.ends) and not (self.steps - 1 <= self.ends.min() and self.ends.max() < len(self.table)):
+            raise InputError(
+                f"windows of {self.steps} steps end at rows {self.ends.min()} to {self.ends.max()}; "
+                f"the table has {len(self.table)} rows"
+            )
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    @property
+    def first(self) -> Ints:
+        """First row of each window, shape (windows,)."""
+        return self.ends - (self.steps - 1)
+
+    @property
+    def flat(self) -> Floats32:
+        """Overlapping view, shape (rows - steps + 1, steps * features); row i is the window from row i on.
+
+        A window is one contiguous row, so that taking rows of this view, in numpy or torch, is a plain copy.
+        """
+        rows, features = self.table.shape
+        shape = (max(0, rows - self.steps + 1), self.steps * features)
+        view = np.lib.stride_tricks.as_strided(
+            self.table, shape, (self.table.strides[0], self.table.itemsize), writeable=False
+        )
+        return np.asarray(view)
+
+    def gather(self, which: Ints) -> Floats32:
+        """Copy some windows.
+
+        Args:
+            which: shape (b,); numbers of windows, 0 to ``len(self) - 1``.
+
+        Returns:
+            shape (b, steps, features)
+        """
+        batch: Floats32 = self.flat[self.first[which]]  # np.take would first copy the whole view
+        return batch.reshape(len(which), self.steps, self.table.shape[1])
