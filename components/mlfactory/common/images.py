@@ -1,0 +1,128 @@
+"""The table of images: what each one holds, and the content hash that names it.
+
+A tag is the hash of everything that the build reads, so an unchanged image keeps its name (and KFP its cached
+steps) and a changed one never hides behind an old name.
+"""
+
+import hashlib
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from mlfactory.common.errors import InputError
+
+TAG: Final = "MLF_TAG"
+"""Environment variable that states the tag where the repository is not at hand to compute it."""
+REGISTRY: Final = "MLF_REGISTRY"
+"""Environment variable that names the registry and its path, put before every image name."""
+
+_PACKAGE: Final = Path(__file__).resolve().parent.parent
+_REPOSITORY: Final = _PACKAGE.parent.parent
+_OLD: Final = 315_532_800  # 1980-01-01: numba's cache compares whole-second times, which every layer format keeps
+
+
+@dataclass(frozen=True)
+class Image:
+    """One row of the table: the sources that an image holds besides the kernel."""
+
+    stage: str
+    """folder of ``mlfactory`` that runs in it"""
+    models: bool = False
+    """whether it fits or combines models, and so holds ``mlfactory.models``"""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Folders of ``mlfactory`` in the image."""
+        return ("common", *(["models"] if self.models else []), self.stage)
+
+
+IMAGES: Final[dict[str, Image]] = {
+    "ingest": Image("ingest"),
+    "regime": Image("regime"),
+    "mtf": Image("mtf"),
+    "features": Image("features"),
+    "labels": Image("labels"),
+    "dataset": Image("dataset"),
+    "train-boosting": Image("train", models=True),
+    "train-classical": Image("train", models=True),
+    "train-neural": Image("train", models=True),
+    "oof": Image("oof"),
+    "stacking": Image("stacking", models=True),
+    "report": Image("report"),
+}
+"""Image name to its content; ``images/<name>/requirements.txt`` lists what is installed in it."""
+
+
+def image(name: str) -> str:
+    """Name an image with its registry and tag, such as ``mlfactory/python-labels:1f0c...``.
+
+    Raises:
+        InputError: the table has no such image, or its tag is unknown.
+    """
+    registry = os.environ.get(REGISTRY, "").rstrip("/")
+    # kfp.local warns about every image whose name lacks the word python
+    return f"{registry}{'/' if registry else ''}mlfactory/python-{name}:{tag(name)}"
+
+
+def tag(name: str, repository: Path = _REPOSITORY) -> str:
+    """Hash what the build of an image reads: Dockerfile, requirements, constraints and sources.
+
+    Raises:
+        InputError: the table has no such image, or ``repository`` is not the source tree and ``MLF_TAG`` is unset.
+    """
+    folder, row = repository / "images", _row(name)
+    if not (folder / "Dockerfile").is_file():
+        if stated := os.environ.get(TAG):
+            return stated
+        raise InputError(
+            f"{folder} does not hold the Dockerfile that image tags are made of: install the repository in place "
+            f"(pip install -e) or set {TAG}"
+        )
+    package = repository / "components" / "mlfactory"
+    recipe = ["Dockerfile", "common/requirements.txt", f"{name}/requirements.txt"]
+    read = [repository / "constraints.txt", *(folder / part for part in recipe), *sources(row, package)]
+    digest = hashlib.sha256()
+    for file in read:
+        content = hashlib.sha256(file.read_bytes()).hexdigest()
+        digest.update(f"{file.relative_to(repository).as_posix()}\0{content}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def sources(row: Image, package: Path = _PACKAGE) -> list[Path]:
+    """List the files of ``mlfactory`` that an image holds, sorted.
+
+    Raises:
+        InputError: a folder of the row does not exist.
+    """
+    files = [package / "__init__.py"]
+    for part in row.parts:
+        if not (package / part).is_dir():
+            raise InputError(f"{package / part} does not exist: the table of images names it")
+        files += (path for path in (package / part).rglob("*") if path.is_file())
+    return sorted(file for file in files if not _left_out(file.relative_to(package)))
+
+
+def copy(name: str, target: Path, package: Path = _PACKAGE) -> None:
+    """Copy the sources of an image to ``target``, all with one modification time."""
+    for file in sources(_row(name), package):
+        place = target / "mlfactory" / file.relative_to(package)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, place)
+        os.utime(place, (_OLD, _OLD))
+
+
+def _row(name: str) -> Image:
+    if name not in IMAGES:
+        raise InputError(f"image {name!r} is not in the table; known: {', '.join(sorted(IMAGES))}")
+    return IMAGES[name]
+
+
+def _left_out(path: Path) -> bool:
+    return any(part == "__pycache__" or part.startswith(".") for part in path.parts)
+
+
+if __name__ == "__main__":
+    copy(sys.argv[1], Path(sys.argv[2]))
