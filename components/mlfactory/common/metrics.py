@@ -1,0 +1,298 @@
+"""Scores of class probabilities and of trading returns, each with an interval that respects serial dependence.
+
+Class order everywhere: 0 short, 1 flat, 2 long. A *gain* is the prior's log loss minus the model's, in nats per
+row: positive when the model knows something that the class frequencies do not.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlfactory.common.predictions import CLASSES
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+LEVELS: Final = {"": 0.95, "_999": 0.999}
+"""Suffixes of interval columns and what the interval holds."""
+DAYS_PER_YEAR: Final = 365.25
+_SMALLEST: Final = 1e-15  # a probability of zero would make one row's loss infinite
+_CELLS: Final = 1 << 20  # resampled blocks held at a time
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Two-sided interval; both ends are NaN where it is undefined."""
+
+    low: float
+    high: float
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether zero lies outside; an undefined interval excludes nothing."""
+        return self.low > 0 or self.high < 0
+
+
+def row_log_loss(probabilities: Floats, label: NDArray[Any]) -> Floats:
+    """Negative log probability of the class that came true, in nats per row.
+
+    Args:
+        probabilities: shape (n, 3), each row sums to 1.
+        label: shape (n,), class 0, 1 or 2.
+    """
+    chosen = probabilities[np.arange(len(label)), label.astype(np.int64)]
+    return -np.log(np.clip(chosen, _SMALLEST, 1.0))
+
+
+def class_frequencies(label: NDArray[Any]) -> Floats:
+    """Share of each class, one row added to each so that a class never seen keeps a probability: shape (3,).
+
+    Source: Laplace's rule of succession.
+    """
+    counts = np.bincount(label.astype(np.int64), minlength=len(CLASSES)) + 1.0
+    return counts / counts.sum()
+
+
+def prior_log_loss(prior: Floats, label: NDArray[Any]) -> Floats:
+    """Loss per row of always predicting ``prior`` (shape (3,)), which must be known before the scored rows."""
+    return row_log_loss(np.broadcast_to(prior, (len(label), len(prior))), label)
+
+
+def accuracy(probabilities: Floats, label: NDArray[Any]) -> float:
+    """Share of rows whose most probable class came true; ties go to the lower class number."""
+    return float(np.mean(np.argmax(probabilities, axis=1) == label))
+
+
+def brier(probabilities: Floats, label: NDArray[Any]) -> float:
+    """Mean squared distance between the probabilities and the outcome, summed over classes: 0 best, 2 worst.
+
+    Source: Brier (1950), Verification of forecasts expressed in terms of probability.
+    """
+    outcome = np.eye(len(CLASSES))[label.astype(np.int64)]
+    return float(np.mean(np.sum((probabilities - outcome) ** 2, axis=1)))
+
+
+def confusion(probabilities: Floats, label: NDArray[Any]) -> Ints:
+    """Count rows by class that came true (axis 0) and most probable class (axis 1): shape (3, 3)."""
+    k = len(CLASSES)
+    cell = label.astype(np.int64) * k + np.argmax(probabilities, axis=1)
+    return np.bincount(cell, minlength=k * k).reshape(k, k).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Reliability of one class: bins of about equal count, ordered by stated probability; arrays of shape (bins,)."""
+
+    stated: Floats
+    """mean predicted probability"""
+    observed: Floats
+    """share of rows in which the class came true"""
+    rows: Ints
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error: mean absolute difference, weighted by rows. Naeini et al. (2015)."""
+        return float(np.sum(self.rows * np.abs(self.stated - self.observed)) / self.rows.sum())
+
+
+def calibration(probability: Floats, came_true: NDArray[np.bool_], bins: int) -> Calibration:
+    """Compare stated probabilities with frequencies in ``bins`` groups of equal count, by rank.
+
+    Args:
+        probability: shape (n,), of one class.
+        came_true: shape (n,), whether that class was the outcome.
+        bins: at most n.
+    """
+    order = np.argsort(probability, kind="stable")
+    groups = [g for g in np.array_split(order, bins) if len(g)]
+    return Calibration(
+        stated=np.array([probability[g].mean() for g in groups]),
+        observed=np.array([came_true[g].mean() for g in groups]),
+        rows=np.array([len(g) for g in groups], np.int64),
+    )
+
+
+def block_length(bar: Ints, end: Ints) -> int:
+    """Mean block, in rows, that keeps overlapping labels together.
+
+    Twice the mean number of rows that start within one label's span (their losses share bars), and never under
+    the cube root of n, the optimal order for a mean. Source: Kunsch (1989); Lahiri (2003), ch. 5.
+
+    Args:
+        bar: shape (n,), ascending bar positions of the rows.
+        end: shape (n,), bar position at which each label's span ends, inclusive.
+    """
+    n = len(bar)
+    if n == 0:
+        return 1
+    covered = np.searchsorted(bar, end, side="right") - np.arange(n)
+    return int(min(n, max(math.ceil(2 * covered.mean()), math.ceil(n ** (1 / 3)))))
+
+
+@dataclass(frozen=True)
+class StationaryBootstrap:
+    """Resamples of a series of n rows: circular blocks of geometric length, the same for every series drawn from it.
+
+    Source: Politis and Romano (1994), The stationary bootstrap.
+    """
+
+    n: int
+    block: float
+    """mean block length in rows"""
+    draws: int
+    seed: int
+
+    def means(self, values: Floats) -> Floats:
+        """Mean of each resample: shape (draws, m) for ``values`` of shape (n, m), (draws,) for shape (n,)."""
+        table = values.reshape(self.n, -1)
+        prefix = np.zeros((2 * self.n + 1, table.shape[1]))
+        np.cumsum(np.concatenate([table, table]), axis=0, out=prefix[1:])
+        parts = [
+            (prefix[start + length] - prefix[start]).sum(axis=1) / self.n for start, length in self._blocks()
+        ]
+        return np.concatenate(parts).reshape(self.draws, *values.shape[1:])
+
+    def _blocks(self) -> Iterator[tuple[Ints, Ints]]:
+        """Yield starts and lengths of shape (some draws, blocks); the lengths of a draw sum to n."""
+        rng = np.random.default_rng(self.seed)
+        expected = self.n / self.block
+        columns = math.ceil(expected + 6 * math.sqrt(expected)) + 8
+        step = max(1, _CELLS // columns)
+        for first in range(0, self.draws, step):
+            shape = (min(step, self.draws - first), columns)
+            stop = np.minimum(np.cumsum(rng.geometric(1 / self.block, shape), axis=1), self.n)
+            stop[:, -1] = self.n
+            yield rng.integers(0, self.n, shape), np.diff(stop, prepend=0, axis=1)
+
+
+def percentiles(draws: Floats, level: float) -> Interval:
+    """Equal-tailed interval that holds ``level`` of the resampled values.
+
+    Args:
+        draws: shape (draws,).
+        level: for example 0.95.
+    """
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(low), float(high))
+
+
+def scores(
+    probabilities: Mapping[str, Floats],
+    label: NDArray[Any],
+    prior_loss: Floats,
+    bootstrap: StationaryBootstrap,
+) -> dict[str, dict[str, float]]:
+    """Score models on the same rows, against the same prior and with the same resamples.
+
+    Args:
+        probabilities: per model, shape (n, 3).
+        label: shape (n,).
+        prior_loss: shape (n,); see ``prior_log_loss``.
+        bootstrap: of n rows in order of time.
+
+    Returns:
+        per model: ``n``, ``log_loss``, ``prior_log_loss``, ``gain`` and the ends of its 95 % (``gain_low``,
+        ``gain_high``) and 99.9 % (``gain_low_999``, ``gain_high_999``) intervals, ``accuracy`` and ``brier``
+    """
+    gain = np.column_stack([prior_loss - row_log_loss(p, label) for p in probabilities.values()])
+    draws = bootstrap.means(gain)
+    out: dict[str, dict[str, float]] = {}
+    for j, (name, p) in enumerate(probabilities.items()):
+        mean = float(gain[:, j].mean())
+        out[name] = {
+            "n": len(label),
+            "log_loss": float(prior_loss.mean()) - mean,
+            "prior_log_loss": float(prior_loss.mean()),
+            "gain": mean,
+            **ends("gain", draws[:, j]),
+            "accuracy": accuracy(p, label),
+            "brier": brier(p, label),
+        }
+    return out
+
+
+def ends(what: str, draws: Floats) -> dict[str, float]:
+    """Name the ends of the 95 % and the 99.9 % interval of resampled values: ``what_low``, ``what_high_999``, ..."""
+    out: dict[str, float] = {}
+    for suffix, level in LEVELS.items():
+        interval = percentiles(draws, level)
+        out[f"{what}_low{suffix}"], out[f"{what}_high{suffix}"] = interval.low, interval.high
+    return out
+
+
+def sharpe(returns: Floats, per_year: float) -> float:
+    """Annualised Sharpe ratio of returns in excess of nothing (a future ties up no capital); NaN when undefined.
+
+    Args:
+        returns: shape (n,), one per period.
+        per_year: periods in a year.
+    """
+    if len(returns) < 2 or not (spread := float(np.std(returns, ddof=1))) > 0:
+        return math.nan
+    return float(np.mean(returns)) / spread * math.sqrt(per_year)
+
+
+def sharpe_interval(
+    returns: Floats, per_year: float, bootstrap: StationaryBootstrap, level: float
+) -> Interval:
+    """Block-bootstrap interval of the annualised Sharpe ratio; undefined where the ratio is.
+
+    Resamples without any variation count as zero. Source: Ledoit and Wolf (2008) on why blocks are needed.
+    """
+    if math.isnan(sharpe(returns, per_year)):
+        return Interval(math.nan, math.nan)
+    n = len(returns)
+    scale = float(np.max(np.abs(returns)))
+    unit = returns / scale  # squares of tiny returns would lose their digits
+    first, second = bootstrap.means(np.column_stack([unit, unit**2])).T
+    variance = (second - first**2) * n / (n - 1)
+    varied = variance > 1e-12
+    ratio = np.where(varied, first / np.sqrt(np.where(varied, variance, 1.0)), 0.0)
+    return percentiles(ratio * math.sqrt(per_year), level)
+
+
+def sharpe_error(ratio: float, periods: int, per_year: float) -> float:
+    """Standard error of an annualised Sharpe ratio if returns were independent.
+
+    Source: Lo (2002), The statistics of Sharpe ratios, eq. 9.
+    """
+    per_period = ratio / math.sqrt(per_year)
+    return math.sqrt((1 + per_period**2 / 2) / periods * per_year)
+
+
+def expected_best(trials: int) -> float:
+    """Expected maximum of ``trials`` independent standard normal draws: what luck alone gives the best of them.
+
+    Source: Bailey and Lopez de Prado (2014), The deflated Sharpe ratio, eq. 1.
+    """
+    if trials < 2:
+        return 0.0
+    normal = NormalDist()
+    euler = 0.5772156649015329
+    return (1 - euler) * normal.inv_cdf(1 - 1 / trials) + euler * normal.inv_cdf(1 - 1 / (trials * math.e))
+
+
+def drawdown(returns: Floats) -> float:
+    """Largest fall of the summed returns from an earlier peak (the start counts as one): a number >= 0."""
+    equity = np.concatenate([[0.0], np.cumsum(returns)])
+    return float(np.max(np.maximum.accumulate(equity) - equity))
+
+
+def sessions_per_year(session: Ints) -> float:
+    """Trading sessions in a year, as the data show it.
+
+    A year or more of data is counted; from less, the weekdays that trade are taken to trade all year.
+
+    Args:
+        session: dates in days since the epoch, any order, repeats allowed.
+    """
+    days = np.unique(session)
+    span = int(days[-1] - days[0]) + 1
+    if span >= DAYS_PER_YEAR:
+        return len(days) * DAYS_PER_YEAR / span
+    return len(np.unique(days % 7)) * DAYS_PER_YEAR / 7
