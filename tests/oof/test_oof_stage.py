@@ -147,7 +147,9 @@ def test_numbers_that_are_no_probabilities_are_refused(row: list[float], tmp_pat
 
 def test_predictions_made_with_another_index_are_refused(tmp_path: Path) -> None:
     toy, other = ToyRun(tmp_path / "a"), ToyRun(tmp_path / "b", seed=1)
-    with pytest.raises(InputError, match=r"xgboost, horizon 20\) was made with the index .* train the model again"):
+    with pytest.raises(
+        InputError, match=r"xgboost, horizon 20\) was made with the index .* train the model again"
+    ):
         run(toy.index, tmp_path / "oof", **other.lists("fold_predictions"))
 
 

@@ -41,7 +41,9 @@ class ToyRun:
     """Writes its artifacts into ``root`` once each, when first asked for."""
 
     root: Path
-    models: Mapping[str, float] = field(default_factory=lambda: {"xgboost": 0.8, "lightgbm": 0.6, "lstm": 0.5})
+    models: Mapping[str, float] = field(
+        default_factory=lambda: {"xgboost": 0.8, "lightgbm": 0.6, "lstm": 0.5}
+    )
     """per model: 0 knows nothing, 1 knows the class probabilities"""
     broken: Sequence[str] = ()
     """models whose fit failed"""
@@ -175,7 +177,13 @@ class ToyRun:
     @cached_property
     def data_report(self) -> Path:
         path = self.root / "data_report.json"
-        facts = {"instrument": INSTRUMENT, "bar_minutes": 1, "rows_in": self.rows, "rows": self.rows, "segments": 1}
+        facts = {
+            "instrument": INSTRUMENT,
+            "bar_minutes": 1,
+            "rows_in": self.rows,
+            "rows": self.rows,
+            "segments": 1,
+        }
         write_json(path, provenance("data_report", "ingest", {}, {}, **facts))
         return path
 
@@ -223,7 +231,9 @@ class ToyRun:
             "family": FAMILY[model],
             "horizon": h,
             "status": "failed" if bad else "ok",
-            "error": {"type": "MemoryError", "message": "the fit needs 9.1 GiB; 4 GiB are allowed"} if bad else None,
+            "error": {"type": "MemoryError", "message": "the fit needs 9.1 GiB; 4 GiB are allowed"}
+            if bad
+            else None,
             "folds": [],
         }
         if FAMILY[model] == "boosting" and not bad:

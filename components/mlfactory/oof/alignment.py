@@ -19,7 +19,9 @@ def check_out_of_fold(predictions: Predictions, index: Index) -> None:
     if predictions.horizon not in index.horizons:
         raise InputError(f"{name(predictions)}: the index knows only the horizons {list(index.horizons)}")
     row, fold = predictions.row, predictions.fold
-    _refuse(predictions, (fold < 0) | (fold >= index.n_folds), f"the index has the folds 0 to {index.n_folds - 1}")
+    _refuse(
+        predictions, (fold < 0) | (fold >= index.n_folds), f"the index has the folds 0 to {index.n_folds - 1}"
+    )
     _refuse(predictions, (row < 0) | (row >= len(index)), f"the index has the rows 0 to {len(index) - 1}")
     _refuse(predictions, index.minute[row] != predictions.minute, "the index gives this row another time")
     seen = index.code[predictions.horizon][row, fold] != HELD_OUT

@@ -1,0 +1,73 @@
+"""A combiner of one horizon: out-of-fold predictions in nested folds, then one fit that predicts the locked test."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlfactory.common.index import UNKNOWN, Index
+from mlfactory.common.predictions import Predictions
+from mlfactory.models.protocol import Model
+from mlfactory.models.registry import family_of, load_model, models
+from mlfactory.stacking.nested import Stack, nested
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Combined:
+    """One combiner at one horizon."""
+
+    name: str
+    model: Model
+    """fitted on all out-of-fold rows"""
+    nested: Floats
+    """shape (rows of the development stack, 3); NaN where no fold could predict"""
+    trained_on: dict[int, int]
+    """per fold: rows that its combiner learned from"""
+    oof: Predictions
+    test: Predictions
+
+
+def combine(name: str, development: Stack, test: Stack, index: Index, seed: int) -> Combined:
+    """Fit the combiner ``name``; the labels it sees end before the test, and in each fold outside the held-out rows.
+
+    Args:
+        name: a model of a combining family.
+        development: the base models out of fold.
+        test: the same models on the locked test.
+        index: labels and folds.
+        seed: of the combiner.
+    """
+    kind = load_model(name)
+    settings: dict[str, Any] = {"seed": seed}
+    if "gap" in models()[name].defaults:
+        settings["gap"] = longest_overlap(development, index)
+
+    def fit(features: Floats, label: NDArray[np.int8]) -> Model:
+        return kind(**settings).fit(features, label, np.ones(len(label)))
+
+    inner, trained_on = nested(development, index, lambda X, y: fit(X, y).predict_proba)
+    label = index.label[development.horizon][development.row]
+    known = label != UNKNOWN
+    model = fit(development.features[known], label[known])
+    predicted = ~np.isnan(inner).any(axis=1)
+    return Combined(
+        name=name,
+        model=model,
+        nested=inner,
+        trained_on=trained_on,
+        oof=_predictions(name, development.take(predicted), inner[predicted]),
+        test=_predictions(name, test, model.predict_proba(test.features)),
+    )
+
+
+def longest_overlap(stack: Stack, index: Index) -> int:
+    """Count the rows that start within the longest label's span: how far apart rows must be to share no bar."""
+    start, end = index.bar[stack.row], index.end[stack.horizon][stack.row]
+    return int((np.searchsorted(start, end, side="right") - np.arange(len(start))).max())
+
+
+def _predictions(name: str, stack: Stack, probability: Floats) -> Predictions:
+    return Predictions(stack.row, stack.minute, stack.fold, probability, name, family_of(name), stack.horizon)

@@ -1,0 +1,135 @@
+"""Combining models without leaks: rows that all of them predict, and a combiner that never sees the rows it predicts.
+
+A combiner that predicts fold k learns from the out-of-fold predictions of the rows that fold k trains on, purged and
+embargoed like the base models' rows.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlfactory.common.errors import InputError
+from mlfactory.common.index import Index
+from mlfactory.common.pools import name
+from mlfactory.common.predictions import PROBABILITIES, Predictions
+from mlfactory.common.splits import INNER, TRAIN
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Fit = Callable[[Floats, NDArray[np.int8]], Callable[[Floats], Floats]]
+"""Learn from probabilities of shape (n, 3 x models) and classes of shape (n,); give the function that predicts."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """One horizon's models side by side, on the rows that all of them predict; rows in order of time."""
+
+    horizon: int
+    models: tuple[str, ...]
+    """ascending"""
+    row: Ints
+    """shape (n,)"""
+    minute: Ints
+    fold: Ints
+    probability: Floats
+    """shape (n, models, 3)"""
+    lost: tuple[int, ...]
+    """per model: rows it predicts that another model does not"""
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    @property
+    def columns(self) -> list[str]:
+        """What each column of ``features`` is: ``lstm.p_short``, ..."""
+        return [f"{model}.{p}" for model in self.models for p in PROBABILITIES]
+
+    @property
+    def features(self) -> Floats:
+        """The combiner's input: shape (n, 3 x models)."""
+        return self.probability.reshape(len(self), -1)
+
+    def take(self, rows: NDArray[np.bool_]) -> "Stack":
+        """Keep the rows where ``rows``, of shape (n,), is true."""
+        return replace(
+            self,
+            row=self.row[rows],
+            minute=self.minute[rows],
+            fold=self.fold[rows],
+            probability=self.probability[rows],
+        )
+
+
+def stack(pool: Sequence[Predictions]) -> Stack:
+    """Put one horizon's models side by side.
+
+    Args:
+        pool: at least one, of one horizon; each predicts a row once.
+
+    Raises:
+        InputError: no row is predicted by all models, or two models predict a row in different folds.
+    """
+    pool = sorted(pool, key=lambda p: p.model)
+    row = pool[0].row
+    for predictions in pool[1:]:
+        row = np.intersect1d(row, predictions.row)
+    if not len(row):
+        counts = ", ".join(f"{p.model} {len(p)}" for p in pool)
+        raise InputError(
+            f"horizon {pool[0].horizon}: no row is predicted by all models; rows of each: {counts}"
+        )
+    row = np.sort(row)
+    found = [_positions(p, row) for p in pool]
+    fold = pool[0].fold[found[0]]
+    for predictions, position in zip(pool, found, strict=True):
+        other = predictions.fold[position] != fold
+        if other.any():
+            raise InputError(
+                f"{name(predictions)}: row {row[other][0]} is in another fold than {pool[0].model} predicts it in"
+            )
+    return Stack(
+        horizon=pool[0].horizon,
+        models=tuple(p.model for p in pool),
+        row=row,
+        minute=pool[0].minute[found[0]],
+        fold=fold,
+        probability=np.stack([p.probability[at] for p, at in zip(pool, found, strict=True)], axis=1),
+        lost=tuple(len(p) - len(row) for p in pool),
+    )
+
+
+def _positions(predictions: Predictions, row: Ints) -> Ints:
+    order = np.argsort(predictions.row, kind="stable")
+    return order[np.searchsorted(predictions.row[order], row)]
+
+
+def nested(stack: Stack, index: Index, fit: Fit) -> tuple[Floats, dict[int, int]]:
+    """Predict every fold with a combiner that learned from that fold's training rows alone.
+
+    Returns:
+        shape (n, 3), NaN in folds of whose training rows none has out-of-fold predictions (the first of a
+        walk-forward); and per fold the rows learned from
+    """
+    label, code = index.label[stack.horizon][stack.row], index.code[stack.horizon][stack.row]
+    out = np.full((len(stack), len(PROBABILITIES)), np.nan)
+    trained_on: dict[int, int] = {}
+    for fold in range(index.n_folds):
+        held_out = stack.fold == fold
+        train = np.isin(code[:, fold], (TRAIN, INNER))
+        trained_on[fold] = int(train.sum())
+        if held_out.any() and train.any():
+            out[held_out] = fit(stack.features[train], label[train])(stack.features[held_out])
+    return out, trained_on
+
+
+def fold_priors(
+    index: Index, horizon: int, fold: Ints, frequencies: Callable[[NDArray[np.int8]], Floats]
+) -> Floats:
+    """Class frequencies of each row's own training rows: shape (n, 3) for ``fold`` of shape (n,)."""
+    table = [
+        frequencies(index.label[horizon][np.isin(index.code[horizon][:, k], (TRAIN, INNER))])
+        for k in range(index.n_folds)
+    ]
+    return np.stack(table)[fold]

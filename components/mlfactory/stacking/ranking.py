@@ -1,0 +1,53 @@
+"""The ranking of all models on development rows: out-of-fold log loss against the prior of each fold."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlfactory.common.index import Index
+from mlfactory.common.metrics import (
+    StationaryBootstrap,
+    block_length,
+    class_frequencies,
+    row_log_loss,
+    scores,
+)
+from mlfactory.stacking.nested import Stack, fold_priors
+
+Floats = NDArray[np.float64]
+
+
+def rank(
+    stack: Stack, combined: Mapping[str, Floats], index: Index, *, draws: int, seed: int
+) -> list[dict[str, Any]]:
+    """Score base models and combiners of one horizon on the rows that all of them predict.
+
+    Args:
+        stack: the base models.
+        combined: per combiner, shape (n, 3); NaN where it does not predict.
+        index: labels and folds.
+        draws: resamples of the block bootstrap.
+        seed: of the resamples.
+
+    Returns:
+        per model: horizon, model and the numbers of ``metrics.scores``; best log loss first, ties by name
+    """
+    known = ~np.isnan(np.hstack(list(combined.values()))).any(axis=1)
+    stack = stack.take(known)
+    label, end = index.label[stack.horizon][stack.row], index.end[stack.horizon][stack.row]
+    prior = fold_priors(index, stack.horizon, stack.fold, class_frequencies)
+    block = block_length(index.bar[stack.row], end)
+    table = scores(
+        {model: stack.probability[:, j] for j, model in enumerate(stack.models)}
+        | {model: p[known] for model, p in combined.items()},
+        label,
+        row_log_loss(prior, label),
+        StationaryBootstrap(len(stack), block, draws, seed),
+    )
+    rows = [
+        {"horizon": stack.horizon, "model": model, "block_rows": block, **numbers}
+        for model, numbers in table.items()
+    ]
+    return sorted(rows, key=lambda row: (row["log_loss"], row["model"]))
