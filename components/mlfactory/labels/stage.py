@@ -1,0 +1,121 @@
+"""From bars to labels: what a long and a short trade of each bar would have earned, and when they end."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mlfactory.common.artifacts import provenance, write_table
+from mlfactory.common.bars import Bars, Floats, read_bars, timestamps
+from mlfactory.common.errors import InputError
+from mlfactory.common.stage import Summary, main
+from mlfactory.labels.params import Barrier, Params
+from mlfactory.labels.triple_barrier import SIDES, Outcome, sign_timeouts, triple_barrier, true_range_mean
+
+
+def run(bars: Path, labels: Path, params: Params = Params()) -> Summary:  # noqa: B008  (frozen)
+    """Label every bar by the first barrier its price touches.
+
+    Args:
+        bars: the ``bars`` artifact.
+        labels: table to write: ``row``, ``segment``, ``session``, and per horizon those of ``columns``.
+        params: horizons, barriers and rules of the trades.
+
+    Raises:
+        InputError: a horizon without barriers or longer than the data, or no row with a known outcome.
+    """
+    data = read_bars(bars)
+    chosen = barriers(params, data)
+    unit = true_range_mean(data, params.atr_bars)
+    cost = np.full(len(data), data.instrument.round_trip_cost)
+    outcomes = {h: outcome(data, unit, cost, barrier, params) for h, barrier in chosen.items()}
+    for h, found in outcomes.items():
+        if not found.valid.any():
+            raise InputError(f"no bar of {len(data)} has a known outcome for horizon {h}: give more bars")
+    frame = pd.DataFrame(
+        {
+            "timestamp": timestamps(data.minute),
+            "row": np.arange(len(data)),
+            "segment": data.segment,
+            "session": data.session,
+            **{name: value for h, found in outcomes.items() for name, value in columns(h, found).items()},
+        }
+    )
+    facts = provenance(
+        "labels",
+        "labels",
+        {"bars": bars},
+        params.model_dump(mode="json"),
+        horizons=list(chosen),
+        barriers={str(h): barrier.model_dump() for h, barrier in chosen.items()},
+        cost=data.instrument.round_trip_cost,
+        instrument=data.instrument.model_dump(),
+        bar_minutes=data.bar_minutes,
+    )
+    write_table(labels, frame, facts)
+    return summary(len(data), outcomes)
+
+
+def barriers(params: Params, bars: Bars) -> dict[int, Barrier]:
+    """Choose the barriers of each horizon, shortest first.
+
+    Raises:
+        InputError: a horizon is unknown, named twice, or its time limit is longer than the data.
+    """
+    if len(set(params.horizons)) < len(params.horizons):
+        raise InputError(f"labels.horizons names a horizon twice: {list(params.horizons)}")
+    if unused := sorted(set(params.barriers) - {str(h) for h in params.horizons}):
+        raise InputError(
+            f"labels.barriers has {', '.join(unused)}; labels.horizons holds {list(params.horizons)}"
+        )
+    chosen = {h: params.barrier(h, bars.instrument.symbol) for h in sorted(params.horizons)}
+    for h, barrier in chosen.items():
+        if (needed := barrier.max_bars + params.atr_bars + 1) > len(bars):
+            raise InputError(
+                f"horizon {h} needs {needed} bars (time limit {barrier.max_bars}, ATR {params.atr_bars}); "
+                f"the data has {len(bars)}"
+            )
+    return chosen
+
+
+def outcome(bars: Bars, unit: Floats, cost: Floats, barrier: Barrier, params: Params) -> Outcome:
+    """Follow the trades of one horizon under the rules of ``params``."""
+    found = triple_barrier(
+        bars,
+        unit,
+        cost,
+        barrier,
+        policy=params.ambiguous,
+        max_gap=params.max_gap,
+        at_close=params.entry == "close",
+    )
+    return sign_timeouts(found) if params.timeout_sign else found
+
+
+def columns(horizon: int, found: Outcome) -> dict[str, Any]:
+    """Name the columns of one horizon, for example ``label_h20`` and ``long_net_h20``."""
+    out: dict[str, Any] = {"label": found.label, "valid": found.valid, "end": found.end}
+    for k, side in enumerate(SIDES):
+        out[f"{side}_end"] = found.side_end[:, k]
+        out[f"{side}_touch"] = found.touch[:, k]
+        for name in ("fill", "net", "mae", "mfe"):
+            out[f"{side}_{name}"] = getattr(found, name)[:, k]
+    return {f"{name}_h{horizon}": value for name, value in out.items()}
+
+
+def summary(n: int, outcomes: dict[int, Outcome]) -> Summary:
+    """State the class balance of each horizon among the rows with a known outcome."""
+    metrics: dict[str, float] = {"bars": n}
+    lines = []
+    for h, found in outcomes.items():
+        known = found.label[found.valid]
+        share = {name: float((known == k).mean()) for name, k in (("long", 1), ("flat", 0), ("short", -1))}
+        metrics |= {f"{name}_h{h}": value for name, value in share.items()} | {f"valid_h{h}": len(known)}
+        text = ", ".join(f"{value:.0%} {name}" for name, value in share.items())
+        lines.append(f"h{h}: {len(known):,} valid, {text}")
+    return Summary(f"{n:,} bars; " + "; ".join(lines), metrics)
+
+
+if __name__ == "__main__":
+    main(run)

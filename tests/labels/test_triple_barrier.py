@@ -1,0 +1,389 @@
+"""Labels against a plain oracle, against the laws of time and cost, and against paths drawn on paper."""
+
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.conftest import TOY, make_bars
+
+from mlfactory.common.bars import Bars, Floats
+from mlfactory.labels.params import Barrier
+from mlfactory.labels.triple_barrier import (
+    LONG,
+    POLICIES,
+    PROFIT,
+    SHORT,
+    STOP,
+    TIME,
+    Outcome,
+    sign_timeouts,
+    triple_barrier,
+    true_range_mean,
+)
+
+TIGHT = Barrier(take_profit=1.2, stop_loss=1.0, max_bars=12)
+COST = 0.5
+every_policy = pytest.mark.parametrize("policy", POLICIES)
+
+
+def follow(bars: Bars, barrier: Barrier = TIGHT, cost: float = COST, **rules: Any) -> Outcome:
+    return triple_barrier(bars, true_range_mean(bars, 14), np.full(len(bars), cost), barrier, **rules)
+
+
+def trade_of(
+    bars: Bars, t: int, last: int, sign: int, entry: float, reward: float, risk: float, policy: str
+) -> tuple[int, int, float, float, float] | None:
+    """Follow one trade in gains: (end, touch, fill, mae, mfe), or None where the order is not known."""
+    worst = best = 0.0
+    for i in range(t + 1, last + 1):
+        opened = sign * (bars.open[i] - entry)
+        low, high = sorted((sign * (bars.low[i] - entry), sign * (bars.high[i] - entry)))
+        if low > -risk and high < reward:
+            worst, best = max(worst, -low), max(best, high)
+            continue
+        stop_is_nearer = opened + risk <= reward - opened
+        stopped = low <= -risk and (high < reward or policy != "nearest" or stop_is_nearer)
+        gain = -risk if stopped else reward
+        if opened >= reward or opened <= -risk:
+            gain = opened
+        elif low <= -risk and high >= reward and policy == "invalid":
+            return None
+        touch = PROFIT if gain >= reward else STOP
+        return i, touch, entry + sign * gain, max(worst, -opened, -gain), max(best, opened, gain)
+    return last, TIME, bars.close[last], worst, best
+
+
+def oracle(bars: Bars, unit: Floats, barrier: Barrier, policy: str, max_gap: int) -> list[Any]:
+    """Label bar by bar in plain Python; None where a row is invalid."""
+    rows: list[Any] = []
+    last_of = {int(s): i for i, s in enumerate(bars.segment)}
+    for t in range(len(bars)):
+        rows.append(None)
+        final = last_of[int(bars.segment[t])]
+        if t == final or not unit[t] > 0:
+            continue
+        if bars.minute[t + 1] - (bars.minute[t] + bars.bar_minutes) > max_gap:
+            continue
+        entry = bars.open[t + 1]
+        reward, risk = barrier.take_profit * unit[t] + COST, barrier.stop_loss * unit[t]
+        trades = []
+        for sign in (1, -1):
+            last = min(t + barrier.max_bars, final)
+            trade = trade_of(bars, t, last, sign, entry, reward, risk, policy)
+            if trade and not (trade[1] == TIME and t + barrier.max_bars > final):
+                trades.append((*trade, (sign * (trade[2] - entry) - COST) / entry))
+        if len(trades) == 2:
+            wins = sorted((trade[0], side) for side, trade in enumerate(trades) if trade[1] == PROFIT)
+            assert len({end for end, _ in wins}) == len(wins), "a tie: not in this oracle"
+            rows[t] = (0 if not wins else (1, -1)[wins[0][1]], trades, entry)
+    return rows
+
+
+@every_policy
+@pytest.mark.parametrize(
+    "barrier",
+    [
+        TIGHT,
+        Barrier(take_profit=0.5, stop_loss=0.4, max_bars=5),
+        Barrier(take_profit=4, stop_loss=5, max_bars=60),
+    ],
+    ids=["tight", "ambiguous", "wide"],
+)
+def test_every_row_equals_the_plain_oracle(policy: str, barrier: Barrier) -> None:
+    bars = make_bars(1500, seed=3)
+    unit = true_range_mean(bars, 14)
+    found = follow(bars, barrier, policy=policy)
+    expected = oracle(bars, unit, barrier, policy, max_gap=30)
+    assert found.valid.tolist() == [row is not None for row in expected]
+    for t in np.flatnonzero(found.valid):
+        label, trades, entry = expected[t]
+        assert found.label[t] == label
+        assert found.end[t] == max(trade[0] for trade in trades)
+        for side, (end, touch, fill, mae, mfe, net) in enumerate(trades):
+            assert (found.side_end[t, side], found.touch[t, side]) == (end, touch)
+            got = [values[t, side] for values in (found.fill, found.mae, found.mfe, found.net)]
+            np.testing.assert_allclose(got, [fill, mae / entry, mfe / entry, net], rtol=1e-12, atol=1e-15)
+
+
+def test_real_bars_equal_the_plain_oracle(shared_data: Any) -> None:
+    bars = real_bars(shared_data, 3000)
+    unit = true_range_mean(bars, 14)
+    found = follow(bars)
+    expected = oracle(bars, unit, TIGHT, "stop_first", max_gap=30)
+    assert [row and row[0] for row in expected] == [
+        int(label) if valid else None for label, valid in zip(found.label, found.valid, strict=True)
+    ]
+
+
+def real_bars(folder: Any, n: int) -> Bars:
+    import pandas as pd
+
+    frame = pd.read_parquet(folder / "es_5m_front.parquet").iloc[:n]
+    column = {name: frame[name].to_numpy(dtype=float, copy=True) for name in ("open", "high", "low", "close")}
+    minute = (pd.DatetimeIndex(frame["timestamp"]).as_unit("s").asi8 // 60).astype(np.int64)
+    same = np.zeros(n, np.int64)
+    return Bars(
+        minute=minute, **column, volume=frame["volume"].to_numpy(dtype=float, copy=True),
+        session=same, session_open=same, session_close=same, segment=same, bar_minutes=5, instrument=TOY,
+    )  # fmt: skip
+
+
+def rows_of(found: Outcome, rows: Any) -> list[bytes]:
+    return [getattr(found, field.name)[rows].tobytes() for field in fields(Outcome)]
+
+
+def garbage_after(bars: Bars, cut: int, seed: int = 0) -> Bars:
+    """Replace every price after bar ``cut`` by a wilder path."""
+    rng = np.random.default_rng(seed)
+    wild = {name: getattr(bars, name).copy() for name in ("open", "high", "low", "close")}
+    n = len(bars) - cut - 1
+    wild["open"][cut + 1 :] = 4000 + 200 * rng.normal(size=n)
+    wild["close"][cut + 1 :] = 4000 + 200 * rng.normal(size=n)
+    wild["high"][cut + 1 :] = np.maximum(wild["open"], wild["close"])[cut + 1 :] + 50
+    wild["low"][cut + 1 :] = np.minimum(wild["open"], wild["close"])[cut + 1 :] - 50
+    return replace(bars, **wild)
+
+
+@every_policy
+@pytest.mark.parametrize("cut", [700, 1100])
+def test_garbage_after_the_end_of_a_row_leaves_it_bit_identical(policy: str, cut: int) -> None:
+    bars = make_bars(1500, seed=4)
+    clean = follow(bars, policy=policy)
+    wild = follow(garbage_after(bars, cut), policy=policy)
+    finished = clean.valid & (clean.end <= cut)
+    assert finished.sum() > 500
+    assert rows_of(wild, finished) == rows_of(clean, finished)
+    assert rows_of(wild, slice(None)) != rows_of(clean, slice(None))
+
+
+def test_appended_bars_never_change_a_finished_row() -> None:
+    bars = make_bars(1500, seed=5)
+    whole = follow(bars)
+    for n in (300, 899, 1200):
+        part = follow(bars[:n])
+        assert rows_of(part, part.valid) == rows_of(whole, np.flatnonzero(part.valid))
+
+
+def test_the_law_catches_a_unit_that_peeks_beyond_the_end() -> None:
+    bars = make_bars(1500, seed=4)
+
+    def peeking(some: Bars) -> Outcome:
+        unit = np.roll(true_range_mean(some, 14), -20)
+        return triple_barrier(some, unit, np.full(len(some), COST), TIGHT)
+
+    clean, wild = peeking(bars), peeking(garbage_after(bars, 700))
+    finished = clean.valid & (clean.end <= 700)
+    assert rows_of(wild, finished) != rows_of(clean, finished)
+
+
+def test_the_unit_is_known_at_the_close_of_its_bar() -> None:
+    bars = make_bars(1500, seed=4)
+    wild = true_range_mean(garbage_after(bars, 700), 14)
+    assert wild[:701].tobytes() == true_range_mean(bars, 14)[:701].tobytes()
+    assert wild[701] != true_range_mean(bars, 14)[701]
+
+
+def test_the_unit_of_a_bar_needs_its_window_and_nothing_before() -> None:
+    bars = make_bars(500, hole=False)
+    whole = true_range_mean(bars, 14)
+    for t in (14, 200, 499):
+        assert true_range_mean(bars[t - 14 : t + 1], 14)[-1] == whole[t]
+
+
+def test_a_trade_that_wins_earns_its_barrier_after_costs() -> None:
+    bars = make_bars(3000, seed=6)
+    found, unit = follow(bars), true_range_mean(bars, 14)
+    for side in (LONG, SHORT):
+        t = np.flatnonzero(found.touch[:, side] == PROFIT)
+        assert len(t) > 200
+        floor = TIGHT.take_profit * unit[t] / bars.open[t + 1]
+        assert (found.net[t, side] >= floor * (1 - 1e-9)).all()
+    assert (found.net[found.label == 1, LONG] > 0).all()
+    assert (found.net[found.label == -1, SHORT] > 0).all()
+
+
+def test_a_label_computed_without_cost_breaks_that_law() -> None:
+    bars = make_bars(3000, seed=6)
+    free, priced = follow(bars, cost=0.0), follow(bars)
+    entry = np.r_[bars.open[1:], np.nan]
+    t = np.flatnonzero(free.touch[:, LONG] == PROFIT)
+    floor = TIGHT.take_profit * true_range_mean(bars, 14)[t] / entry[t]
+    assert (free.net[t, LONG] - COST / entry[t] < floor * (1 - 1e-9)).any()
+    assert (free.label != priced.label).any()
+
+
+@pytest.mark.parametrize("side", [LONG, SHORT])
+def test_doubled_costs_lower_every_timed_out_return_by_exactly_the_cost(side: int) -> None:
+    bars = make_bars(3000, seed=7)
+    once, twice = follow(bars), follow(bars, cost=2 * COST)
+    t = np.flatnonzero(
+        once.valid & twice.valid & (once.touch[:, side] == TIME) & (twice.touch[:, side] == TIME)
+    )
+    assert len(t) > 50
+    np.testing.assert_allclose(once.net[t, side] - twice.net[t, side], COST / bars.open[t + 1], rtol=1e-9)
+
+
+def test_long_and_short_mirror_each_other_under_reflected_prices() -> None:
+    bars = make_bars(1500, seed=8)
+    mirror = replace(
+        bars, open=8000 - bars.open, high=8000 - bars.low, low=8000 - bars.high, close=8000 - bars.close
+    )
+    found, reflected = follow(bars), follow(mirror)
+    np.testing.assert_array_equal(found.label, -reflected.label)
+    np.testing.assert_array_equal(found.side_end, reflected.side_end[:, ::-1])
+
+
+def test_no_label_straddles_two_segments() -> None:
+    bars = make_bars(1500, seed=9)
+    found = follow(bars)
+    t = np.flatnonzero(found.valid)
+    assert (bars.segment[found.end[t]] == bars.segment[t]).all()
+
+
+# On paper: the unit is 10, take profit 2, stop 1, cost 1, four bars. The long trade from 1000 wins at 1021
+# and stops at 990, the short one wins at 979 and stops at 1010.
+
+PAPER = Barrier(take_profit=2, stop_loss=1, max_bars=4)
+QUIET = (1000, 1001, 999, 1000)
+
+
+def on_paper(*path: tuple[float, float, float, float], barrier: Barrier = PAPER, **rules: Any) -> Outcome:
+    """Label bar 0 of a path; the bars after it are (open, high, low, close)."""
+    rows = np.array([QUIET, *path], float)
+    n = len(rows)
+    same = np.zeros(n, np.int64)
+    bars = Bars(
+        np.arange(n), *rows.T, volume=np.ones(n), session=same, session_open=same, session_close=same,
+        segment=same, bar_minutes=1, instrument=TOY,
+    )  # fmt: skip
+    return triple_barrier(bars, np.full(n, 10.0), np.full(n, 1.0), barrier, **rules)
+
+
+def seen(found: Outcome, side: int) -> tuple[int, int, float]:
+    return int(found.side_end[0, side]), int(found.touch[0, side]), float(found.fill[0, side])
+
+
+def test_the_long_trade_wins_at_its_barrier_plus_the_cost() -> None:
+    found = on_paper(QUIET, (1000, 1012, 995, 1010), (1010, 1021, 1005, 1015), QUIET)
+    assert (found.label[0], found.end[0]) == (1, 3)
+    assert seen(found, LONG) == (3, PROFIT, 1021.0)
+    assert seen(found, SHORT) == (2, STOP, 1010.0)
+    assert found.net[0].tolist() == [0.020, -0.011]
+
+
+def test_one_price_step_below_the_barrier_is_not_a_touch() -> None:
+    found = on_paper(QUIET, (1000, 1012, 995, 1010), (1010, 1020.75, 1005, 1015), QUIET)
+    assert (found.label[0], found.end[0]) == (0, 4)
+    assert seen(found, LONG) == (4, TIME, 1000.0)
+    assert found.net[0, LONG] == -0.001
+
+
+def test_the_short_trade_wins_at_its_barrier_plus_the_cost() -> None:
+    found = on_paper(QUIET, (1000, 1005, 989, 990), (990, 991, 979, 980), QUIET)
+    assert (found.label[0], found.end[0]) == (-1, 3)
+    assert seen(found, SHORT) == (3, PROFIT, 979.0)
+    assert found.net[0].tolist() == [-0.011, 0.020]
+
+
+def test_the_range_of_the_entry_bar_counts() -> None:
+    found = on_paper((1000, 1025, 998, 1000), QUIET, QUIET, QUIET)
+    assert (found.label[0], found.end[0]) == (1, 1)
+
+
+def test_the_barriers_centre_on_the_open_of_the_next_bar() -> None:
+    found = on_paper((1004, 1024, 1003, 1005), (1005, 1025, 1003, 1010), QUIET, QUIET)
+    assert seen(found, LONG) == (2, PROFIT, 1025.0)
+
+
+def test_an_entry_at_the_close_centres_them_on_bar_t() -> None:
+    found = on_paper((1004, 1021, 1003, 1005), QUIET, QUIET, QUIET, at_close=True)
+    assert seen(found, LONG) == (1, PROFIT, 1021.0)
+
+
+def test_a_bar_that_opens_beyond_the_profit_barrier_fills_at_its_open() -> None:
+    found = on_paper(QUIET, (1030, 1031, 980, 990), QUIET, QUIET)
+    assert seen(found, LONG) == (2, PROFIT, 1030.0)
+    assert seen(found, SHORT) == (2, STOP, 1030.0)
+    assert found.net[0].tolist() == [0.029, -0.031]
+
+
+def test_a_bar_that_opens_beyond_the_stop_loses_more_than_the_stop() -> None:
+    found = on_paper(QUIET, (985, 1025, 984, 990), QUIET, QUIET)
+    assert seen(found, LONG) == (2, STOP, 985.0)
+    assert found.net[0, LONG] == -0.016
+
+
+@pytest.mark.parametrize(("policy", "touch"), [("stop_first", STOP), ("nearest", PROFIT), ("invalid", None)])
+def test_a_bar_that_holds_both_barriers_follows_the_policy(policy: str, touch: int | None) -> None:
+    # bar 2 opens at 1012: the profit barrier 1021 is nearer than the stop 990
+    found = on_paper((1000, 1012, 995, 1010), (1012, 1022, 989, 1000), QUIET, QUIET, policy=policy)
+    if touch is None:
+        assert not found.valid[0]
+        assert found.label[0] == 0
+        assert np.isnan(found.net[0]).all()
+    else:
+        assert seen(found, LONG) == (2, touch, 1021.0 if touch == PROFIT else 990.0)
+
+
+@pytest.mark.parametrize(
+    ("policy", "opened", "label"),
+    [
+        ("stop_first", 1002, 0),
+        ("nearest", 1002, 1),
+        ("nearest", 998, -1),
+        ("nearest", 1000, 0),
+        ("invalid", 1000, None),
+    ],
+)
+def test_two_wins_in_one_bar_follow_the_policy(policy: str, opened: float, label: int | None) -> None:
+    wide = Barrier(take_profit=1, stop_loss=3, max_bars=4)  # wins at 1011 and 989, stops at 970 and 1030
+    found = on_paper(QUIET, (opened, 1012, 988, 1000), QUIET, QUIET, policy=policy, barrier=wide)
+    assert (int(found.label[0]) if found.valid[0] else None) == label
+
+
+def test_the_earlier_of_two_wins_gives_the_label_and_the_later_one_the_end() -> None:
+    wide = Barrier(take_profit=1, stop_loss=3, max_bars=4)
+    found = on_paper(QUIET, (1000, 1005, 988, 1000), (1000, 1012, 999, 1000), QUIET, barrier=wide)
+    assert (found.label[0], found.end[0]) == (-1, 3)
+
+
+def test_the_time_limit_exits_at_the_close_and_keeps_the_return() -> None:
+    found = on_paper(QUIET, QUIET, QUIET, (1000, 1006, 999, 1005))
+    assert (found.label[0], found.end[0]) == (0, 4)
+    assert found.net[0].tolist() == [0.004, -0.006]
+    assert sign_timeouts(found).label[0] == 1
+
+
+def test_a_timeout_that_does_not_earn_its_cost_stays_flat_under_the_sign_rule() -> None:
+    assert sign_timeouts(on_paper(QUIET, QUIET, QUIET, QUIET)).label[0] == 0
+
+
+def test_excursions_are_those_of_the_open_trade() -> None:
+    found = on_paper(QUIET, (1000, 1012, 995, 1010), (1010, 1030, 992, 1015), QUIET)
+    assert found.mae[0].tolist() == [0.005, 0.010]  # long: low 995 of bar 2; short: its stop at 1010
+    assert found.mfe[0].tolist() == [0.021, 0.001]  # long: its fill, not the 1030 after it
+
+
+def test_a_row_whose_trades_are_open_at_the_end_of_the_data_is_invalid() -> None:
+    assert not on_paper(QUIET, QUIET, QUIET).valid[0]
+    assert on_paper(QUIET, QUIET, QUIET, QUIET).valid[0]
+
+
+def test_a_row_whose_trades_end_before_the_data_does_is_valid() -> None:
+    assert on_paper((1000, 1025, 998, 1000)).valid[0]
+
+
+def test_an_entry_after_a_session_break_is_invalid_unless_allowed() -> None:
+    bars = make_bars(4000, hole=False)
+    breaks = np.flatnonzero(np.diff(bars.minute) > 31)
+    assert len(breaks)
+    assert not follow(bars).valid[breaks].any()
+    assert follow(bars, max_gap=100_000).valid[breaks].all()
+
+
+def test_rows_without_a_unit_are_invalid_instead_of_flat() -> None:
+    bars = make_bars(400)
+    assert not follow(bars).valid[:14].any()
+    still = replace(bars, **{name: np.full(400, 4000.0) for name in ("open", "high", "low", "close")})
+    assert not follow(still).valid.any()
