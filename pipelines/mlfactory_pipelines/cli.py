@@ -1,0 +1,332 @@
+"""The ``mlfactory`` command: run the pipeline here, compile it for a cluster, list what it is made of."""
+
+import importlib
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mlfactory.common.errors import InputError
+
+if TYPE_CHECKING:
+    from mlfactory_pipelines.plan import Plan, Tree
+    from mlfactory_pipelines.run import StageFailed, Task
+
+app = typer.Typer(
+    name="mlfactory",
+    help="A leak-free stacked ensemble on 1-minute futures bars, as a Kubeflow pipeline.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class Runner(StrEnum):
+    """Where steps run."""
+
+    subprocess = "subprocess"
+    docker = "docker"
+
+
+Preset = Annotated[str | None, typer.Option(help="smoke, default, full, gpu, or a YAML file of that shape.")]
+Models = Annotated[str | None, typer.Option(help="Base models to train, separated by commas.")]
+Assignments = Annotated[
+    list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one key.")
+]
+Symbol = Annotated[str | None, typer.Option(help="Contract of the bars, as in the instrument table.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of everything that is drawn.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def run(  # noqa: PLR0913  one argument per option
+    bars: Annotated[
+        Path | None, typer.Option(help="Parquet or CSV file; the embedded series without it.")
+    ] = None,
+    symbol: Symbol = None,
+    instruments: Annotated[Path | None, typer.Option(help="YAML file with instruments of your own.")] = None,
+    preset: Preset = None,
+    models: Models = None,
+    last: Annotated[int | None, typer.Option(help="Use the last N bars only.")] = None,
+    assignments: Assignments = None,
+    seed: Seed = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run; runs/<preset>-<time> without it.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    runner: Annotated[
+        Runner, typer.Option(help="Processes of this environment, or containers.")
+    ] = Runner.subprocess,
+) -> None:
+    """Run the whole pipeline on this machine and print the leaderboard."""
+    from mlfactory_pipelines import preflight
+    from mlfactory_pipelines.plan import resolve
+
+    if resume and out is None:
+        raise InputError("--resume needs --out, the folder of the run to go on with")
+    if out is not None:
+        preflight.check_out(out, resume)
+    base = (
+        str(out / preflight.CONFIG) if resume and out is not None and preset is None else preset or "default"
+    )
+    tree = _tree(base, models, assignments, symbol, seed)
+    if bars is not None:
+        tree["source"] = str(bars.absolute())
+    if last is not None:
+        tree = _section(tree, "ingest", last=last)
+    if instruments is not None:
+        tree = _section(tree, "ingest", instrument=_own_instrument(instruments, tree.get("symbol", "")))
+    plan = resolve(tree)
+    preflight.check_input(plan)
+    preflight.check_runner(runner, _images(plan) if runner == Runner.docker else [])
+    folder = out or Path("runs") / f"{preset or 'default'}-{time.strftime('%Y%m%d-%H%M%S')}"
+    _execute(plan, folder, runner)
+
+
+def _tree(
+    base: str,
+    models: str | None,
+    assignments: Sequence[str] | None,
+    symbol: str | None = None,
+    seed: int | None = None,
+) -> "Tree":
+    from mlfactory_pipelines.plan import override, read_tree
+
+    tree = read_tree(base)
+    given: dict[str, Any] = {"symbol": symbol, "seed": seed}
+    if models is not None:
+        given["models"] = [name.strip() for name in models.split(",") if name.strip()]
+    tree.update({key: value for key, value in given.items() if value is not None})
+    for assignment in assignments or ():
+        tree = override(tree, assignment)
+    return tree
+
+
+def _section(tree: "Tree", section: str, **values: Any) -> "Tree":
+    return {**tree, section: {**(tree.get(section) or {}), **values}}
+
+
+def _own_instrument(path: Path, symbol: str) -> dict[str, Any]:
+    from mlfactory.ingest.instruments import load_instruments
+
+    entries = load_instruments(path)
+    if symbol not in entries:
+        raise InputError(f"{path} has no instrument {symbol!r}; it has: {', '.join(sorted(entries))}")
+    return entries[symbol]
+
+
+def _images(plan: "Plan") -> list[str]:
+    from mlfactory.common.images import image
+    from mlfactory_pipelines.plan import SECTIONS
+
+    return [image(name) for name in (*SECTIONS, *(f"train-{family}" for family in plan.jobs()))]
+
+
+def _execute(plan: "Plan", out: Path, runner: str) -> None:
+    """Run a checked plan in ``out``; leave a folder that holds nothing of worth no more than it was found."""
+    from rich.console import Console
+
+    from mlfactory_pipelines import preflight, results
+    from mlfactory_pipelines.local import Request
+    from mlfactory_pipelines.plan import SECTIONS, to_yaml
+    from mlfactory_pipelines.progress import Display
+    from mlfactory_pipelines.run import execute
+
+    console, started = Console(), time.perf_counter()
+    console.print(to_yaml(plan), markup=False, highlight=False, soft_wrap=True, style="dim")
+    root = out.absolute() / "root"
+    created = not out.exists()
+    root.mkdir(parents=True, exist_ok=True)
+    (out / preflight.CONFIG).write_text(to_yaml(plan), encoding="utf-8")
+    source, version = preflight.stow(plan.top.source, root)
+    arguments = {
+        "source": source,
+        "bars_version": version,
+        "symbol": plan.top.symbol,
+        "seed": plan.top.seed,
+        "ledger": str(root / results.LEDGER),
+    }
+    total = len(SECTIONS) + sum(map(len, plan.jobs().values()))
+    request = Request(tree=plan.tree(), arguments=arguments, root=str(root), runner=runner)
+    with _endings(out, created):
+        tasks = execute(request, out / "run.log", Display(console, total))
+    results.sweep(root)
+    results.collect(tasks, out, root, time.perf_counter() - started)
+    _conclude(console, tasks, out, time.perf_counter() - started)
+
+
+@contextmanager
+def _endings(out: Path, created: bool) -> Iterator[None]:
+    """Turn what can end a run early into a message and an exit code."""
+    from mlfactory_pipelines import results
+    from mlfactory_pipelines.run import Interrupted, StageFailed
+
+    try:
+        yield
+    except InputError:
+        if created and not any(
+            out.glob("root/ml-factory-*/**/fit")
+        ):  # no model was trained yet: nothing of worth
+            shutil.rmtree(out, ignore_errors=True)
+        raise
+    except StageFailed as error:
+        _say_failed(error, out)
+        raise typer.Exit(1) from None
+    except Interrupted as error:
+        results.sweep(out / "root")
+        _say(f"stopped; go on with: mlfactory run --out {out} --resume")
+        raise typer.Exit(128 + error.number) from None
+
+
+def _say_failed(error: "StageFailed", out: Path) -> None:
+    _say(f"error: {error.task} failed; its last lines:")
+    for line in error.lines:
+        _say(f"  {line}")
+    _say(f"log: {out / 'run.log'}")
+
+
+def _conclude(console: Any, tasks: "dict[str, Task]", out: Path, seconds: float) -> None:
+    from mlfactory_pipelines import results
+
+    console.print(_leaderboard(tasks))
+    peak = max(task.timings["peak_mib"] for task in tasks.values())
+    console.print(f"{seconds:.1f} s, at most {peak:,.0f} MiB in one step", highlight=False)
+    console.print(f"report: {out / results.REPORT_HTML}", highlight=False, soft_wrap=True)
+    if failed := results.failed_models(tasks):
+        for name, error in failed.items():
+            _say(f"error: model {name} failed: {error}")
+        raise typer.Exit(1)
+
+
+def _leaderboard(tasks: "dict[str, Task]") -> Any:
+    from rich.markdown import Markdown
+
+    return Markdown(tasks["report"].outputs["leaderboard"].read_text(encoding="utf-8"))
+
+
+@app.command("compile")
+def compile_(
+    output: Annotated[Path, typer.Option("--output", "-o", help="YAML file to write.")],
+    preset: Preset = None,
+    models: Models = None,
+    assignments: Assignments = None,
+    symbol: Symbol = None,
+    seed: Seed = None,
+    registry: Annotated[
+        str | None, typer.Option(help="Registry and path put before every image name.")
+    ] = None,
+) -> None:
+    """Compile the pipeline to YAML for a cluster: pipeline and platform settings in one file."""
+    from mlfactory.common.images import REGISTRY
+    from mlfactory_pipelines.plan import resolve
+
+    plan = resolve(_tree(preset or "default", models, assignments, symbol, seed))
+    if registry is not None:
+        os.environ[REGISTRY] = registry  # components read it when they are imported
+    if not output.absolute().parent.is_dir():
+        raise InputError(f"--output {output}: its folder does not exist")
+    with _quiet():
+        from mlfactory_pipelines.training import compile_to
+
+        compile_to(plan, output)
+    jobs = {family: len(of) for family, of in plan.jobs().items()}
+    typer.echo(f"{output}: {', '.join(f'{n} {family} jobs' for family, n in jobs.items())}")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what kfp has to say about image names and field names while it compiles."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@app.command()
+def models(as_json: Json = False) -> None:
+    """List the models with their defaults."""
+    from mlfactory.models import registry
+
+    rows = [{**{k: v for k, v in asdict(info).items() if k != "path"}} for info in registry.models().values()]
+    _print(rows, ("name", "family", "input", "feature_set", "device", "doc"), as_json)
+
+
+@app.command()
+def features(as_json: Json = False) -> None:
+    """List the feature columns."""
+    rows = importlib.import_module("mlfactory.features.registry").catalogue()
+    _print(rows, ("name", "group", "lookback", "unit", "source", "about"), as_json)
+
+
+@app.command()
+def stages(as_json: Json = False) -> None:
+    """List the stages with their images, inputs, outputs and parameters."""
+    from mlfactory_pipelines.plan import resolve
+
+    plan = resolve({})
+    with _quiet():
+        from mlfactory_pipelines.training import components
+
+        rows = [_stage_row(name, component, plan) for name, component in components(plan).items()]
+    _print(rows, ("stage", "image", "inputs", "outputs", "parameters"), as_json)
+
+
+def _stage_row(name: str, component: Any, plan: "Plan") -> dict[str, Any]:
+    spec = component.component_spec
+    parameters = plan.sections.get(name, {"model": "", "horizon": "", "params": ""})
+    return {
+        "stage": name,
+        "image": spec.implementation.container.image,
+        "inputs": sorted(key for key in spec.inputs if key != "params"),
+        "outputs": sorted(spec.outputs),
+        "parameters": sorted(parameters),
+        "about": (spec.description or "").partition("\n")[0],
+    }
+
+
+def _print(rows: Sequence[dict[str, Any]], columns: Sequence[str], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1, default=str))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns, box=None)
+    for row in rows:
+        cells = (row[key] for key in columns)
+        table.add_row(*(", ".join(cell) if isinstance(cell, list) else str(cell) for cell in cells))
+    Console().print(table)
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command; bad input ends it with one line and exit code 2."""
+    try:
+        code = app(list(sys.argv[1:] if argv is None else argv), prog_name="mlfactory", standalone_mode=False)
+    except InputError as error:
+        code = _refuse(str(error))
+    except typer.TyperException as error:
+        told = getattr(error, "format_message", None)  # typer exports no class that has it
+        code = _refuse(" ".join(told().split()) if told else str(error))
+    except (typer.Abort, KeyboardInterrupt):
+        code = 130
+    sys.exit(code)
+
+
+def _refuse(message: str) -> int:
+    if message:  # a bare `mlfactory` has printed its help
+        _say(f"error: {message}")
+    return 2
