@@ -59,5 +59,5 @@ $(READY): $(REQUIREMENTS)
 	@echo "Installing into .venv (once, a few minutes) ..."
 	@rm -f $@
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
+	@$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
 	@touch $@

@@ -47,12 +47,19 @@ def main() -> int:
 
 def build(name: str, reference: str, arguments: list[str]) -> str:
     """Build one image; return the last lines of the log if that fails, else nothing."""
-    given = [f"STAGE={name}", *([f"BASE_IMAGE={base}"] if (base := os.environ.get("BASE_IMAGE")) else []), *arguments]
+    base = os.environ.get("BASE_IMAGE")
+    given = [f"STAGE={name}", *([f"BASE_IMAGE={base}"] if base else []), *arguments]
     flags = [word for argument in given for word in ("--build-arg", argument)]
     # --force-rm: the classic builder otherwise keeps the container of a failed step
     command = ["docker", "build", "--force-rm", "-f", "images/Dockerfile", "-t", reference, *flags, "."]
     done = subprocess.run(
-        command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=REPOSITORY,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
     )
     return "" if done.returncode == 0 else "\n".join(done.stdout.splitlines()[-TAIL:])
 

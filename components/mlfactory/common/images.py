@@ -21,7 +21,12 @@ REGISTRY: Final = "MLF_REGISTRY"
 
 _PACKAGE: Final = Path(__file__).resolve().parent.parent
 _REPOSITORY: Final = _PACKAGE.parent.parent
-_OLD: Final = 315_532_800  # 1980-01-01: numba's cache compares whole-second times, which every layer format keeps
+# 1980-01-01, in whole seconds: numba compares the times of its sources, and every layer format keeps this one
+_OLD: Final = 315_532_800
+
+
+EVERY: Final = ("*",)
+"""All families of models."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +35,8 @@ class Image:
 
     stage: str
     """folder of ``mlfactory`` that runs in it"""
-    models: bool = False
-    """whether it fits or combines models, and so holds ``mlfactory.models``"""
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        """Folders of ``mlfactory`` in the image."""
-        return ("common", *(["models"] if self.models else []), self.stage)
+    models: tuple[str, ...] = ()
+    """families of ``mlfactory.models`` that it fits or combines"""
 
 
 IMAGES: Final[dict[str, Image]] = {
@@ -46,11 +46,11 @@ IMAGES: Final[dict[str, Image]] = {
     "features": Image("features"),
     "labels": Image("labels"),
     "dataset": Image("dataset"),
-    "train-boosting": Image("train", models=True),
-    "train-classical": Image("train", models=True),
-    "train-neural": Image("train", models=True),
+    "train-boosting": Image("train", models=("boosting",)),
+    "train-classical": Image("train", models=("classical",)),
+    "train-neural": Image("train", models=("neural",)),
     "oof": Image("oof"),
-    "stacking": Image("stacking", models=True),
+    "stacking": Image("stacking", models=EVERY),
     "report": Image("report"),
 }
 """Image name to its content; ``images/<name>/requirements.txt`` lists what is installed in it."""
@@ -71,15 +71,15 @@ def tag(name: str, repository: Path = _REPOSITORY) -> str:
     """Hash what the build of an image reads: Dockerfile, requirements, constraints and sources.
 
     Raises:
-        InputError: the table has no such image, or ``repository`` is not the source tree and ``MLF_TAG`` is unset.
+        InputError: the table has no such image, or ``repository`` is no source tree and ``MLF_TAG`` is unset.
     """
     folder, row = repository / "images", _row(name)
     if not (folder / "Dockerfile").is_file():
         if stated := os.environ.get(TAG):
             return stated
         raise InputError(
-            f"{folder} does not hold the Dockerfile that image tags are made of: install the repository in place "
-            f"(pip install -e) or set {TAG}"
+            f"{folder} does not hold the Dockerfile that image tags are made of: "
+            f"install the repository in place (pip install -e) or set {TAG}"
         )
     package = repository / "components" / "mlfactory"
     recipe = ["Dockerfile", "common/requirements.txt", f"{name}/requirements.txt"]
@@ -97,11 +97,15 @@ def sources(row: Image, package: Path = _PACKAGE) -> list[Path]:
     Raises:
         InputError: a folder of the row does not exist.
     """
-    files = [package / "__init__.py"]
-    for part in row.parts:
+    package_files = [package / "__init__.py"]
+    for part in ("common", row.stage):
         if not (package / part).is_dir():
             raise InputError(f"{package / part} does not exist: the table of images names it")
-        files += (path for path in (package / part).rglob("*") if path.is_file())
+        package_files += (package / part).rglob("*")
+    for family in row.models:
+        package_files += (package / "models").glob("*.py")  # what the families share
+        package_files += (package / "models").glob(f"{family}/**/*")
+    files = {file for file in package_files if file.is_file()}
     return sorted(file for file in files if not _left_out(file.relative_to(package)))
 
 
