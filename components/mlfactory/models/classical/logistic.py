@@ -1,0 +1,103 @@
+"""Multinomial logistic regression: the linear model of class probabilities."""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from mlfactory.common.bars import Floats
+from mlfactory.common.errors import InputError
+from mlfactory.common.scaling import Scaling
+from mlfactory.models.protocol import (
+    Classes,
+    Model,
+    Sample,
+    checked,
+    finite,
+    one_thread,
+    probabilities,
+    shares,
+    softmax,
+)
+from mlfactory.models.storage import read_arrays, refusing, write_arrays
+
+_FILE = "logistic.safetensors"
+
+
+@dataclass
+class Logistic(Model):
+    """Softmax of linear scores, with an L2 penalty on the slopes."""
+
+    scaling: ClassVar[Scaling] = "standard"
+    source: ClassVar[str] = (
+        "Cox (1966), Some procedures connected with the logistic qualitative response curve"
+    )
+
+    C: Annotated[float, Field(gt=0)] = 1e-3
+    """inverse strength of the penalty: C times the summed loss is weighed against half the squared slopes"""
+    max_iterations: Annotated[int, Field(ge=1)] = 200
+    """L-BFGS steps at most; stopping early shrinks the slopes a little more"""
+
+    def __post_init__(self) -> None:
+        self._slope: Floats = np.zeros((0, 0))
+        self._intercept: Floats = np.zeros(0)
+        self._classes: NDArray[np.int64] = np.zeros(0, np.int64)
+
+    def fit(self, X: NDArray[Any], y: Classes, weight: Floats, validation: Sample | None = None) -> Self:
+        train = checked(X, y, weight)
+        self._classes = np.unique(train.y).astype(np.int64)
+        k = len(self._classes)
+        self._slope, self._intercept = np.zeros((k, X.shape[1])), np.zeros(k)
+        if k > 1:
+            self._regress(train)
+        self.n_parameters_ = self._slope.size + self._intercept.size
+        self.importance_ = shares(np.abs(self._slope).sum(axis=0).tolist())
+        return self
+
+    def _regress(self, train: Sample) -> None:
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import LogisticRegression
+
+        model = LogisticRegression(C=self.C, max_iter=self.max_iterations, tol=1e-4)
+        with warnings.catch_warnings(), one_thread():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(train.X.astype(np.float64), train.y.astype(np.int64), sample_weight=train.weight)
+        self.best_iteration_ = int(model.n_iter_[0])
+        # with two classes scikit-learn keeps the scores of the second alone; those of the first are zero
+        self._slope[-len(model.coef_) :] = model.coef_
+        self._intercept[-len(model.coef_) :] = model.intercept_
+
+    def predict_proba(self, X: NDArray[Any]) -> Floats:
+        finite(X)
+        if X.shape[1] != self._slope.shape[1]:
+            raise InputError(f"{X.shape[1]} features; the model was fitted on {self._slope.shape[1]}")
+        # einsum sums in the same order for one row and for many, so a prediction does not depend on its batch
+        scores = np.einsum("nf,kf->nk", X.astype(np.float64), self._slope) + self._intercept
+        return probabilities(softmax(scores), self._classes)
+
+    def write(self, folder: Path) -> None:
+        arrays = {"slope": self._slope, "intercept": self._intercept, "classes": self._classes}
+        write_arrays(folder / _FILE, arrays)
+
+    def read(self, folder: Path) -> None:
+        arrays, _ = read_arrays(folder / _FILE, ("slope", "intercept", "classes"))
+        self._slope, self._intercept, self._classes = (
+            arrays["slope"],
+            arrays["intercept"],
+            arrays["classes"],
+        )
+        with refusing(folder / _FILE):
+            if (
+                self._slope.ndim != 2
+                or not len(self._slope) == len(self._intercept) == len(self._classes) > 0
+            ):
+                raise ValueError("its arrays do not fit together")
+            if not np.isin(self._classes, range(3)).all():
+                raise ValueError("its classes are not 0, 1, 2")
+
+
+MODEL = Logistic

@@ -1,0 +1,199 @@
+"""Ridge stacking: class scores by ridge regression on the base models' log-probabilities, then calibrated."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from mlfactory.common.bars import Floats
+from mlfactory.common.errors import InputError
+from mlfactory.models.protocol import (
+    FLOOR,
+    N_CLASSES,
+    Classes,
+    Model,
+    Sample,
+    checked,
+    finite,
+    one_thread,
+    probabilities,
+    softmax,
+)
+from mlfactory.models.storage import read_arrays, refusing, write_arrays
+
+_FILE = "ridge.safetensors"
+_ARRAYS = ("centre", "spread", "slope", "calibration")
+_KEEP_FINITE = np.array([1e-3, 1e-6, 1e-6, 1e-6])
+"""penalties on sharpness and biases: they bound them where scores part the classes or a class is missing"""
+
+
+@dataclass
+class MetaRidge(Model):
+    """Ridge scores of the stacked log-probabilities, made probabilities by a cross-fitted softmax.
+
+    1. Features: for each base model, log-probabilities minus their mean over the three classes, standardised.
+    2. Scores: ridge regression of the class indicators (minus their frequencies) on the features, as in
+       scikit-learn's RidgeClassifier.
+    3. Probabilities: ``softmax(sharpness * scores + bias)``. Sharpness (at least zero) and biases have the
+       best log loss on scores of rows that their regression did not see: ``blocks`` contiguous blocks, each
+       scored by a regression on the others without the ``gap`` rows on either side, whose labels may overlap.
+
+    Base models that know nothing get a sharpness near zero, which leaves the class frequencies.
+
+    ``X`` holds probabilities, shape (rows, 3 x models), rows in order of time, three columns per model.
+    """
+
+    source: ClassVar[str] = (
+        "Hoerl and Kennard (1970), Ridge regression; Wolpert (1992), Stacked generalization"
+    )
+
+    alpha: Annotated[float, Field(gt=0)] = 0.01
+    """ridge penalty, as a share of the summed weight"""
+    blocks: Annotated[int, Field(ge=2)] = 5
+    gap: Annotated[int, Field(ge=0)] = 60
+    """rows left out on either side of a scored block; at least the longest label's rows"""
+
+    def __post_init__(self) -> None:
+        self._centre: Floats = np.zeros(0)
+        self._spread: Floats = np.ones(0)
+        self._slope: Floats = np.zeros((0, N_CLASSES))
+        self._calibration: Floats = np.zeros(1 + N_CLASSES)  # sharpness, then a bias per class
+
+    def fit(self, X: NDArray[Any], y: Classes, weight: Floats, validation: Sample | None = None) -> Self:
+        train = checked(X, y, weight)
+        logs = log_ratios(train.X)
+        self._centre, self._spread = logs.mean(axis=0), logs.std(axis=0)
+        self._spread[self._spread < 1e-9] = 1.0
+        features = (logs - self._centre) / self._spread
+        with one_thread():
+            self._slope = self._ridge(features, train.y, train.weight)
+            scores = self._cross_fitted(features, train)
+            self._calibration = calibrate(scores, train.y, train.weight)
+        self.n_parameters_ = self._slope.size + self._calibration.size
+        return self
+
+    def _ridge(self, features: Floats, y: Classes, weight: Floats) -> Floats:
+        """Regress class indicators, shape (rows, 3), on features; slopes of shape (features, 3)."""
+        total = max(float(weight.sum()), 1e-12)
+        centre = weight @ features / total
+        indicator = np.eye(N_CLASSES)[y]
+        weighted = (features - centre) * weight[:, None]
+        gram = weighted.T @ (features - centre) + self.alpha * total * np.eye(features.shape[1])
+        return np.asarray(np.linalg.solve(gram, weighted.T @ (indicator - weight @ indicator / total)))
+
+    def _cross_fitted(self, features: Floats, train: Sample) -> Floats:
+        """Score every row by a regression on rows away from it; zero where none are left."""
+        n = len(features)
+        scores = np.zeros((n, N_CLASSES))
+        for block in np.array_split(np.arange(n), min(self.blocks, n)):
+            away = np.ones(n, np.bool_)
+            away[max(0, block[0] - self.gap) : block[-1] + 1 + self.gap] = False
+            if away.any():
+                scores[block] = features[block] @ self._ridge(
+                    features[away], train.y[away], train.weight[away]
+                )
+        return scores
+
+    def predict_proba(self, X: NDArray[Any]) -> Floats:
+        finite(X)
+        if X.shape[1] != len(self._centre):
+            raise InputError(
+                f"{X.shape[1]} probabilities per row; the model was fitted on {len(self._centre)}"
+            )
+        features = (log_ratios(X) - self._centre) / self._spread
+        # einsum sums in the same order for one row and for many, so a prediction does not depend on its batch
+        scores = np.einsum("nf,fk->nk", features, self._slope)
+        return probabilities(softmax(self._calibration[0] * scores + self._calibration[1:]))
+
+    def write(self, folder: Path) -> None:
+        write_arrays(folder / _FILE, {name: getattr(self, f"_{name}") for name in _ARRAYS})
+
+    def read(self, folder: Path) -> None:
+        arrays, _ = read_arrays(folder / _FILE, _ARRAYS)
+        for name in _ARRAYS:
+            setattr(self, f"_{name}", arrays[name])
+        with refusing(folder / _FILE):
+            columns = len(self._centre)
+            if self._spread.shape != (columns,) or self._slope.shape != (columns, N_CLASSES):
+                raise ValueError("its arrays do not fit together")
+
+
+def log_ratios(X: NDArray[Any]) -> Floats:
+    """Log-probabilities minus their mean over the three classes, model by model; the shape stays.
+
+    Raises:
+        InputError: the number of columns is no multiple of three, or a value is no probability.
+    """
+    if X.shape[1] % N_CLASSES:
+        raise InputError(f"{X.shape[1]} columns: expected three probabilities per base model")
+    if (X < 0).any() or (X > 1).any():
+        raise InputError("base predictions must be probabilities between 0 and 1")
+    logs = np.log(np.maximum(np.asarray(X, np.float64), FLOOR)).reshape(len(X), -1, N_CLASSES)
+    return np.asarray((logs - logs.mean(axis=2, keepdims=True)).reshape(len(X), -1))
+
+
+def calibrate(scores: Floats, y: Classes, weight: Floats) -> Floats:
+    """Find the sharpness and biases of ``softmax(sharpness * scores + bias)`` with the best log loss.
+
+    The loss is convex; Newton's method with step halving finds its minimum. A best sharpness below zero
+    (scores worse than none) becomes zero, with the biases that are best then.
+
+    Args:
+        scores: shape (rows, 3).
+        y: shape (rows,).
+        weight: shape (rows,).
+
+    Returns:
+        shape (4,): sharpness, then three biases with mean zero
+    """
+    counts = np.bincount(y, weights=weight, minlength=N_CLASSES) + 1.0
+    bias = np.log(counts / counts.sum())
+    prior: Floats = np.r_[0.0, bias - bias.mean()]
+    size = float(np.abs(scores).max(initial=0.0))
+    if size < 1e-12:
+        return prior
+    # design[i, k] = derivative of row i's k-th logit by each of the four parameters
+    design = np.zeros((len(scores), N_CLASSES, 1 + N_CLASSES))
+    design[:, :, 0] = scores / size
+    design[:, range(N_CLASSES), range(1, 1 + N_CLASSES)] = 1.0
+    found = _newton(design, y, weight, prior)
+    if found[0] <= 0:
+        return prior
+    return np.asarray(np.r_[found[0] / size, found[1:] - found[1:].mean()])
+
+
+def _newton(design: Floats, y: Classes, weight: Floats, start: Floats) -> Floats:
+    rows = np.arange(len(y))
+
+    def logits(parameters: Floats) -> Floats:
+        return np.asarray(design @ parameters)
+
+    def loss(parameters: Floats) -> float:
+        p = softmax(logits(parameters))[rows, y]
+        return float(
+            -(weight * np.log(np.maximum(p, 1e-300))).sum() + 0.5 * (_KEEP_FINITE * parameters**2).sum()
+        )
+
+    at, best = start, loss(start)
+    for _ in range(50):
+        p = softmax(logits(at))
+        residual = p.copy()
+        residual[rows, y] -= 1
+        gradient = np.einsum("n,nk,nkj->j", weight, residual, design) + _KEEP_FINITE * at
+        mean = np.einsum("nk,nkj->nj", p, design)
+        second = np.einsum("n,nk,nki,nkj->ij", weight, p, design, design, optimize=True)
+        second -= np.einsum("n,ni,nj->ij", weight, mean, mean, optimize=True)
+        step = np.linalg.solve(second + np.diag(_KEEP_FINITE), gradient)
+        lengths = 0.5 ** np.arange(20)
+        length = next((part for part in lengths if loss(at - part * step) < best), 0.0)
+        at = at - length * step
+        gained, best = best - loss(at), loss(at)
+        if gained <= 1e-10 * abs(best):
+            break
+    return at
+
+
+MODEL = MetaRidge

@@ -1,0 +1,206 @@
+"""What every model is: a dataclass whose fields are its hyper-parameters, with four methods.
+
+``fit`` learns, ``predict_proba`` gives the probabilities of short, flat and long, ``save`` and ``load`` keep
+the model as data that executes nothing. What a fit found ends in an underscore.
+"""
+
+from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, ClassVar, Final, Literal, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlfactory.common.artifacts import read_json, write_json
+from mlfactory.common.bars import Floats
+from mlfactory.common.errors import InputError
+from mlfactory.common.params import parse
+from mlfactory.common.scaling import Scaling
+
+InputKind = Literal["tabular", "sequence"]
+Classes = NDArray[np.int8]
+N_CLASSES: Final = 3
+FLOOR: Final = 1e-6
+"""Smallest probability that a model gives: a surprise costs 14 nats, not infinity."""
+SETTINGS: Final = "settings.json"
+
+
+class Sample(NamedTuple):
+    """Rows with their classes and weights."""
+
+    X: Any
+    """``tabular``: float32 (rows, features); ``sequence``: ``Windows``"""
+    y: Classes
+    """shape (rows,); 0 short, 1 flat, 2 long"""
+    weight: Floats
+    """shape (rows,)"""
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where a fit takes place; none of it is a hyper-parameter."""
+
+    task: str = ""
+    """what the lines of progress are about"""
+    accelerator: bool = False
+    """use a GPU where there is one"""
+
+
+context: ContextVar[Context] = ContextVar("context", default=Context())  # noqa: B039  (it is frozen)
+
+
+@dataclass
+class Model(ABC):
+    """Base of all models; a model file defines one subclass and names it ``MODEL``."""
+
+    input: ClassVar[InputKind] = "tabular"
+    scaling: ClassVar[Scaling] = "none"
+    """how the features are scaled before they reach the model, fitted on its training rows alone"""
+    device: ClassVar[Literal["cpu", "gpu"]] = "cpu"
+    source: ClassVar[str]
+    """paper"""
+
+    seed: int = 0
+    best_iteration_: int | None = field(default=None, init=False, repr=False)
+    """rounds or epochs that early stopping kept; None where the method has none"""
+    n_parameters_: int | None = field(default=None, init=False, repr=False)
+    importance_: list[float] | None = field(default=None, init=False, repr=False)
+    """share of each feature, summing to one; None where the method has none"""
+
+    @abstractmethod
+    def fit(self, X: Any, y: Classes, weight: Floats, validation: Sample | None = None) -> Self:
+        """Learn from weighted rows.
+
+        Args:
+            X: float32 (rows, features) for ``tabular`` models, ``Windows`` for ``sequence`` models.
+            y: shape (rows,); classes 0, 1, 2; a class may be missing.
+            weight: shape (rows,); only their ratios matter.
+            validation: purged rows for early stopping; without them the full number of rounds is used.
+
+        Raises:
+            InputError: a value is NaN or infinite, or the shapes differ.
+        """
+
+    @abstractmethod
+    def predict_proba(self, X: Any) -> Floats:
+        """Give the probabilities of short, flat and long: float64 (rows, 3), each row summing to one."""
+
+    @abstractmethod
+    def write(self, folder: Path) -> None:
+        """Write the fitted state into an existing folder, in a format that executes nothing when read."""
+
+    @abstractmethod
+    def read(self, folder: Path) -> None:
+        """Restore the fitted state.
+
+        Raises:
+            InputError: a file is missing or is not what ``write`` made.
+        """
+
+    def save(self, folder: Path) -> None:
+        """Write the hyper-parameters and the fitted state; the same fit gives the same bytes."""
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / SETTINGS, self.settings())
+        self.write(folder)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Restore a saved model; nothing in its files is executed.
+
+        Raises:
+            InputError: a file is missing, damaged or hostile.
+        """
+        settings = read_json(folder / SETTINGS)
+        if not isinstance(settings, dict):
+            raise InputError(f"{folder / SETTINGS} holds no object of hyper-parameters")
+        model = parse(cls, settings, cls.__name__)
+        model.read(folder)
+        return model
+
+    def settings(self) -> dict[str, Any]:
+        """The hyper-parameters by name."""
+        return {spec.name: getattr(self, spec.name) for spec in fields(self) if spec.init}
+
+
+def probabilities(raw: NDArray[Any], classes: NDArray[Any] | None = None) -> Floats:
+    """Turn what a library predicts into float64 (rows, 3): absent classes filled, floored, summing to one.
+
+    Args:
+        raw: shape (rows, known classes); probabilities.
+        classes: the class of each column; all three in order when omitted.
+    """
+    out = np.zeros((len(raw), N_CLASSES))
+    out[:, range(N_CLASSES) if classes is None else classes] = raw
+    out = np.maximum(out, FLOOR)
+    return np.asarray(out / out.sum(axis=1, keepdims=True), dtype=np.float64)
+
+
+def softmax(scores: Floats) -> Floats:
+    """Exponentiate and normalise along the last axis, safe against overflow."""
+    shifted = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))
+
+
+def checked(X: NDArray[Any], y: Classes, weight: Floats) -> Sample:
+    """Check tabular training rows and scale their weights to a mean of one.
+
+    Raises:
+        InputError: no rows, shapes that differ, a class other than 0, 1, 2, a weight that is negative or not
+            finite, or a feature that is.
+    """
+    finite(X)
+    check_rows(len(X), y, weight)
+    return Sample(X, y.astype(np.int8), weight / weight.mean())
+
+
+def check_rows(rows: int, y: Classes, weight: Floats) -> None:
+    """Check that there are rows, each with a class and a weight.
+
+    Raises:
+        InputError: no rows, lengths that differ, an unknown class, or a weight below zero or not finite.
+    """
+    if rows == 0 or len(y) != rows or len(weight) != rows:
+        raise InputError(
+            f"{rows} rows, {len(y)} classes and {len(weight)} weights: expected equally many, not none"
+        )
+    if not np.isin(y, range(N_CLASSES)).all():
+        raise InputError(f"classes {np.unique(y).tolist()}: expected 0 short, 1 flat, 2 long")
+    if not (np.isfinite(weight).all() and (weight >= 0).all() and weight.sum() > 0):
+        raise InputError("weights must be finite, at least zero, and not all zero")
+
+
+def finite(X: NDArray[Any], columns: tuple[str, ...] | None = None, first_row: int = 0) -> None:
+    """Refuse NaN and infinity; ``first_row`` is the number of the first row, for the message.
+
+    Raises:
+        InputError: names the first column that holds one.
+    """
+    if X.ndim != 2:
+        raise InputError(f"features have shape {X.shape}; expected (rows, features)")
+    for start in range(0, len(X), _SLAB):
+        bad = ~np.isfinite(X[start : start + _SLAB])
+        if bad.any():
+            row, column = (int(position[0]) for position in np.nonzero(bad))
+            name = columns[column] if columns else str(column)
+            value, where = X[start + row, column], first_row + start + row
+            raise InputError(f"column {name} is {value} at row {where}: expected a finite number")
+
+
+_SLAB: Final = 16_384
+
+
+def shares(values: list[float]) -> list[float]:
+    """Divide by the sum; all zero where the sum is."""
+    total = sum(values)
+    return [value / total if total > 0 else 0.0 for value in values]
+
+
+def one_thread() -> AbstractContextManager[Any]:
+    """Hold the BLAS and OpenMP pools to one thread, so that sums are taken in one order."""
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    limit: AbstractContextManager[Any] = threadpool_limits(1)
+    return limit
