@@ -1,0 +1,176 @@
+"""All feature columns of a series, block by block; nothing reaches across a segment.
+
+A block is computed together with the bars before it that its columns look back on. Because a value depends on its
+look-back alone, the size of the blocks changes no bit of the result; it keeps the work inside the processor's cache.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlfactory.common.bars import Bars
+from mlfactory.common.errors import InputError
+from mlfactory.common.ladder import Ladder
+from mlfactory.features.params import Params
+from mlfactory.features.registry import Column, Feature
+from mlfactory.features.segment import Floats, Segment, Setting, StepBars
+
+Floats32 = NDArray[np.float32]
+Regime = Mapping[str, Floats32]
+
+BLOCK = 16_384
+"""Rows computed at a time, at least."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be computed for one series."""
+
+    columns: tuple[Column, ...]
+    """in the order of the table"""
+    switched_off: tuple[Column, ...]
+    """columns that need a volume the series does not have"""
+    work: tuple[tuple[Feature, tuple[int, ...]], ...]
+    """each feature, and for each of its results the row in the table or -1"""
+
+
+def setting_of(bars: Bars, ladder: Ladder, regime: Mapping[str, int]) -> Setting:
+    """State what decides the columns of a series.
+
+    Args:
+        bars: the series.
+        ladder: its ladder; the step equal to the base yields no columns.
+        regime: look-back of each regime column.
+    """
+    steps = tuple(step for step in ladder.steps if step > bars.bar_minutes)
+    return Setting(bars.bar_minutes, steps, regime, bars.has_volume)
+
+
+def plan(found: Sequence[Feature], setting: Setting, params: Params) -> Plan:
+    """Select the columns to compute.
+
+    Raises:
+        InputError: a group or a column of ``params`` is unknown, or none is left.
+    """
+    known = list(dict.fromkeys(f.group for f in found))
+    _refuse_unknown("features.groups", params.groups, known)
+    described = {f: f.catalogue(setting) for f in found}
+    _refuse_unknown("features.exclude", params.exclude, [c.name for cs in described.values() for c in cs])
+    chosen, off, work = [], [], []
+    for f, columns in described.items():
+        if params.groups and f.group not in params.groups:
+            continue
+        rows = []
+        for column in columns:
+            wanted = column.name not in params.exclude and (params.levels or not column.level)
+            missing = column.needs_volume and not setting.has_volume
+            rows.append(len(chosen) if wanted and not missing else -1)
+            if wanted:
+                (off if missing else chosen).append(column)
+        if max(rows, default=-1) >= 0:
+            work.append((f, tuple(rows)))
+    if not chosen:
+        raise InputError("features.groups, features.exclude and features.levels leave no column")
+    return Plan(tuple(chosen), tuple(off), tuple(work))
+
+
+def _refuse_unknown(where: str, names: Sequence[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise InputError(f"{where} holds {name!r}, which does not exist; known: {', '.join(known)}")
+
+
+def compute(
+    bars: Bars, regime: Regime, ladder: Ladder, plan: Plan, *, check: bool = True, block: int = BLOCK
+) -> Floats32:
+    """Compute the planned columns; shape (columns, bars), NaN in the warm-up of each segment.
+
+    Args:
+        bars: shape (n,).
+        regime: the regime columns, shape (n,) each.
+        ladder: the ladder aligned with ``bars``.
+        plan: the columns.
+        check: refuse a value that is not finite after the look-back.
+        block: rows computed at a time, at least.
+
+    Raises:
+        InputError: a price is not positive, or a value is not finite: the column and the bar are named.
+    """
+    if check:
+        _refuse_prices(bars)
+    lookback = np.array([column.lookback for column in plan.columns])
+    halo = max([c.lookback for c in plan.columns if c.group != "regime"], default=1) - 1
+    out = np.empty((len(plan.columns), len(bars)), np.float32)
+    for segment in bars.segments():
+        for rows in _blocks(segment, max(block, 2 * halo)):
+            start = max(rows.start - halo, segment.start)
+            part = _cut(bars, regime, ladder, slice(start, rows.stop), segment)
+            with np.errstate(all="ignore"):  # what is not finite is refused below, by name
+                _fill(out[:, rows], part, plan, rows.start - start)
+        for column, row in zip(lookback, out, strict=True):
+            row[segment.start : min(segment.start + column - 1, segment.stop)] = np.nan
+        if check:
+            _refuse_gaps(out[:, segment], bars[segment], plan.columns)
+    return out
+
+
+def _blocks(segment: slice, size: int) -> Iterator[slice]:
+    for start in range(segment.start, segment.stop, size):
+        yield slice(start, min(start + size, segment.stop))
+
+
+def _cut(bars: Bars, regime: Regime, ladder: Ladder, rows: slice, segment: slice) -> Segment:
+    number = bars.segment[segment.start]
+    steps = {}
+    for step in ladder.steps:
+        if step <= bars.bar_minutes:
+            continue
+        table = ladder.tables[step]
+        last = np.asarray(ladder.column(step)[rows], np.int64)
+        first = max(int(np.searchsorted(table.segment, number)), int(last[0]))
+        part = slice(first, max(int(last[-1]) + 1, first))
+        exists = last >= 0
+        closed = table.session_known[np.maximum(last, 0)] if len(table) else np.zeros_like(last)
+        age = np.where(exists, ladder.session_minute[rows] - closed, 0).astype(float)
+        steps[step] = StepBars(
+            *(values[part] for values in (table.open, table.high, table.low, table.close, table.volume)),
+            last=np.where(exists, last - first, -1),
+            age=age,
+        )
+    return Segment(bars[rows], {name: values[rows] for name, values in regime.items()}, steps)
+
+
+def _fill(out: Floats32, part: Segment, plan: Plan, skip: int) -> None:
+    for f, rows in plan.work:
+        found = f.compute(part)
+        results: Sequence[Floats] = [found] if isinstance(found, np.ndarray) and found.ndim == 1 else found
+        if len(results) != len(rows):
+            raise InputError(
+                f"feature {f.group}.{f.compute.__name__} returns {len(results)} arrays for {len(rows)} columns"
+            )
+        for row, values in zip(rows, results, strict=True):
+            if row >= 0:
+                out[row] = values[skip:]
+
+
+def _refuse_prices(bars: Bars) -> None:
+    wrong = np.flatnonzero(~(np.minimum(bars.low, bars.close) > 0))
+    if wrong.size:
+        i = int(wrong[0])
+        when = np.datetime64(int(bars.minute[i]), "m")
+        raise InputError(f"the bar of {when} has a low of {bars.low[i]}: features need positive prices")
+
+
+def _refuse_gaps(values: Floats32, bars: Bars, columns: Sequence[Column]) -> None:
+    for column, row in zip(columns, values, strict=True):
+        rest = row[column.lookback - 1 :]
+        if np.isfinite(rest).all():
+            continue
+        i = int(np.flatnonzero(~np.isfinite(rest))[0]) + column.lookback - 1
+        when = np.datetime64(int(bars.minute[i]), "m")
+        raise InputError(
+            f"feature {column.name!r} of group {column.group!r} is {row[i]} at the bar of {when}, "
+            f"after its look-back of {column.lookback} bars"
+        )

@@ -1,0 +1,66 @@
+"""Memory of returns and of their size. A window without variance counts as uncorrelated."""
+
+import numpy as np
+
+from mlfactory.features import inputs
+from mlfactory.features import windows as w
+from mlfactory.features.registry import feature
+from mlfactory.features.segment import Floats, Segment
+
+LAGS = (1, 2, 5, 10)
+RATIOS = (2, 5, 10)
+HURST_LAGS = (1, 2, 4, 8, 16)
+
+
+@feature({f"return_autocorr_lag{k}": 20 + k + 1 for k in LAGS}, unit="correlation")
+def autocorrelation(x: Segment) -> list[Floats]:
+    """Correlation of 20 log returns with those k bars earlier."""
+    move = inputs.log_return(x)
+    return [w.pairs(move, w.lag(move, k), 20).correlation[0] for k in LAGS]
+
+
+@feature({f"return_autocorr_60_lag{k}": 60 + k + 1 for k in (1, 5)}, unit="correlation")
+def slow_autocorrelation(x: Segment) -> list[Floats]:
+    """Correlation of 60 log returns with those k bars earlier."""
+    move = inputs.log_return(x)
+    return [w.pairs(move, w.lag(move, k), 60).correlation[0] for k in (1, 5)]
+
+
+@feature({f"abs_return_autocorr_lag{k}": 60 + k + 1 for k in (1, 5)}, unit="correlation")
+def clustering(x: Segment) -> list[Floats]:
+    """Correlation of 60 absolute log returns with those k bars earlier."""
+    size = np.abs(inputs.log_return(x))
+    return [w.pairs(size, w.lag(size, k), 60).correlation[0] for k in (1, 5)]
+
+
+@feature({f"variance_ratio_{k}": 120 + k for k in RATIOS}, unit="ratio", source="Lo and MacKinlay (1988)")
+def variance_ratio(x: Segment) -> list[Floats]:
+    """Variance of k-bar returns over k times that of one-bar returns, 120 bars; 1 if flat."""
+    price, single = inputs.log_close(x), inputs.return_std(x, 120) ** 2
+    several = [w.spread(price - w.lag(price, k), 120).std[0] ** 2 / k for k in RATIOS]
+    return [w.ratio(variance, single, 1.0) for variance in several]
+
+
+@feature({"hurst_120": 120 + max(HURST_LAGS)}, unit="exponent", source="Mandelbrot and Van Ness (1968)")
+def hurst(x: Segment) -> Floats:
+    """Growth exponent of the mean absolute price change over 1 to 16 bars, 120 bars; 0.5 if flat."""
+    price = inputs.log_close(x)
+    sizes = np.stack([w.sums(np.abs(price - w.lag(price, k)), 120)[0] for k in HURST_LAGS])
+    steps = np.log2(HURST_LAGS)
+    weights = (steps - steps.mean()) / ((steps - steps.mean()) ** 2).sum()
+    moved = (sizes > 0).all(axis=0)
+    return np.where(moved, weights @ np.log2(np.where(sizes > 0, sizes, 1.0)), 0.5)
+
+
+@feature({"sign_persistence_60": 62}, unit="share, -1 to 1")
+def sign_persistence(x: Segment) -> Floats:
+    """Mean product of the signs of successive changes, 60 bars."""
+    sign = np.sign(inputs.change(x))
+    return w.sums(sign * w.lag(sign, 1), 60)[0] / 60
+
+
+@feature({"leverage_60": 62}, unit="correlation", source="Black (1976)")
+def leverage(x: Segment) -> Floats:
+    """Correlation of absolute returns with the signed return one bar earlier, 60 bars."""
+    move = inputs.log_return(x)
+    return w.pairs(np.abs(move), w.lag(move, 1), 60).correlation[0]

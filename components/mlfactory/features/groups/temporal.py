@@ -1,0 +1,60 @@
+"""Where the bar stands in its session and in the week, from the exchange's calendar, which is known in advance."""
+
+import numpy as np
+
+from mlfactory.common.bars import DAY_MINUTES
+from mlfactory.features import windows as w
+from mlfactory.features.registry import feature
+from mlfactory.features.segment import Floats, Segment
+
+WEEKDAYS = 7
+
+
+def _circle(phase: Floats) -> list[Floats]:
+    angle = 2 * np.pi * phase
+    return [np.sin(angle), np.cos(angle)]
+
+
+@feature({"minutes_since_open": 1}, unit="minutes")
+def since_open(x: Segment) -> Floats:
+    """Minutes from the session open to the open of the bar."""
+    return (x.bars.minute - x.bars.session_open).astype(float)
+
+
+@feature({"log_minutes_to_close": 1}, unit="log minutes")
+def to_close(x: Segment) -> Floats:
+    """Logarithm of 1 plus the minutes from the bar's close to the session's close."""
+    left = x.bars.session_close - x.bars.close_minute
+    return np.log1p(np.maximum(left, 0).astype(float))
+
+
+@feature({"session_sin": 1, "session_cos": 1}, unit="-1 to 1")
+def session_phase(x: Segment) -> list[Floats]:
+    """Progress through the session as a point on a circle."""
+    length = (x.bars.session_close - x.bars.session_open).astype(float)
+    return _circle(w.ratio((x.bars.minute - x.bars.session_open).astype(float), length))
+
+
+@feature({"hour_sin": 1, "hour_cos": 1}, unit="-1 to 1")
+def hour(x: Segment) -> list[Floats]:
+    """Time of day in UTC as a point on a circle."""
+    return _circle((x.bars.minute % DAY_MINUTES) / DAY_MINUTES)
+
+
+@feature({"minute_sin": 1, "minute_cos": 1}, unit="-1 to 1")
+def minute(x: Segment) -> list[Floats]:
+    """Minute of the hour as a point on a circle."""
+    return _circle((x.bars.minute % 60) / 60)
+
+
+@feature({"day_of_week_sin": 1, "day_of_week_cos": 1}, unit="-1 to 1")
+def day_of_week(x: Segment) -> list[Floats]:
+    """Weekday of the session's date as a point on a circle; Monday at angle 0."""
+    return _circle((x.bars.session + 3) % WEEKDAYS / WEEKDAYS)
+
+
+@feature({"log_idle_minutes": 2}, unit="log minutes")
+def idle(x: Segment) -> Floats:
+    """Logarithm of 1 plus the minutes without a bar before this one: halts, breaks and minutes without trades."""
+    idle = np.diff(x.bars.minute, prepend=x.bars.minute[:1] - x.bars.bar_minutes) - x.bars.bar_minutes
+    return np.log1p(np.maximum(idle, 0).astype(float))

@@ -1,0 +1,124 @@
+"""Intermediates that several feature groups share, computed once per segment."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from mlfactory.features import windows as w
+from mlfactory.features.segment import Floats, Ints, Segment, shared
+
+RETURN_WINDOWS = (5, 10, 20, 60, 120)
+"""Windows of ``return_moments``, in its row order."""
+
+
+@shared
+def log_close(x: Segment) -> Floats:
+    """Logarithm of the close."""
+    return np.log(x.close)
+
+
+@shared
+def log_return(x: Segment) -> Floats:
+    """Log return from the bar before; zero at the first row."""
+    return np.diff(log_close(x), prepend=log_close(x)[:1])
+
+
+@shared
+def change(x: Segment) -> Floats:
+    """Change of the close from the bar before, in price units; zero at the first row."""
+    return np.diff(x.close, prepend=x.close[:1])
+
+
+@shared
+def return_moments(x: Segment) -> w.Moments:
+    """Four moments of the log returns over ``RETURN_WINDOWS``."""
+    return w.moments(log_return(x), *RETURN_WINDOWS)
+
+
+def return_std(x: Segment, window: int) -> Floats:
+    """Sample standard deviation of the log returns."""
+    return return_moments(x).std[RETURN_WINDOWS.index(window)]
+
+
+@shared
+def span(x: Segment) -> Floats:
+    """High minus low, in price units."""
+    return x.high - x.low
+
+
+@shared
+def log_range(x: Segment) -> Floats:
+    """Logarithm of high over low."""
+    return np.log(x.high / x.low)
+
+
+@shared
+def true_range(x: Segment) -> Floats:
+    """Range that includes the close before, in price units; the plain range at the first row."""
+    before = w.lag(x.close, 1)
+    before[:1] = x.close[:1]
+    return np.maximum(x.high, before) - np.minimum(x.low, before)
+
+
+@shared
+def typical(x: Segment) -> Floats:
+    """Mean of high, low and close, measured from the close so that a flat bar gives the close itself."""
+    return x.close + ((x.high - x.close) + (x.low - x.close)) / 3
+
+
+@shared
+def extremes(x: Segment, window: int) -> tuple[Floats, Floats]:
+    """Highest high and lowest low of the window."""
+    return w.highest(x.high, window)[0], w.lowest(x.low, window)[0]
+
+
+def position(value: Floats, low: Floats, high: Floats, empty: float = 0.5) -> Floats:
+    """Place of ``value`` between ``low`` (0) and ``high`` (1); ``empty`` where they coincide."""
+    return w.ratio(value - low, high - low, empty)
+
+
+@shared
+def wilder_range(x: Segment, period: int) -> Floats:
+    """Average true range with Wilder's weights, in price units."""
+    return w.decayed_mean(true_range(x), 1 / period)
+
+
+@shared
+def ema_distance(x: Segment, period: int) -> Floats:
+    """Close minus its exponential average, in price units."""
+    return w.ema_gap(x.close, period)
+
+
+@shared
+def elapsed(x: Segment) -> Floats:
+    """Row number as a float: the time axis of regressions."""
+    return np.arange(len(x), dtype=float)
+
+
+@shared
+def session_start(x: Segment) -> Ints:
+    """Row of the first bar of each row's session."""
+    starts = np.zeros(len(x), np.int64)
+    for rows in x.sessions():
+        starts[rows] = rows.start
+    return starts
+
+
+def by_session(x: Segment, values: Floats, accumulate: Callable[[Floats], Floats]) -> Floats:
+    """Apply a running function that starts anew at every session open."""
+    out = np.empty(len(x))
+    for rows in x.sessions():
+        out[rows] = accumulate(values[rows])
+    return out
+
+
+@shared
+def volume_spread(x: Segment) -> w.Spread:
+    """Mean and standard deviation of volume over 5, 20 and 60 bars."""
+    return w.spread(x.volume, 5, 20, 60)
+
+
+@shared
+def signed_volume(x: Segment) -> Floats:
+    """Volume with the sign of the bar's return; zero where the price stood still."""
+    return x.volume * np.sign(change(x))

@@ -1,0 +1,14 @@
+"""Parameters of the features stage: which columns to compute."""
+
+from mlfactory.common.params import Params as Base
+
+
+class Params(Base):
+    """Selection of feature columns; formulas and windows belong to the groups."""
+
+    groups: list[str] = []
+    """groups to compute; empty means all"""
+    exclude: list[str] = []
+    """columns to leave out"""
+    levels: bool = True
+    """keep price levels: they belong to no model's set, charts use them"""
