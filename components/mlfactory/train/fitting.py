@@ -1,0 +1,168 @@
+"""One fold of one model: which rows it may learn from, and what it learns."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlfactory.common.bars import Floats, Ints
+from mlfactory.common.errors import InputError
+from mlfactory.common.index import Index
+from mlfactory.common.scaling import Scaler
+from mlfactory.common.splits import HELD_OUT, INNER, REFIT, TRAIN, UNUSED, clear_of
+from mlfactory.common.weights import sample_weights
+from mlfactory.common.windows import Windows, valid_ends
+from mlfactory.models.bundle import Bundle, Contract, features, steps_of
+from mlfactory.models.protocol import Model, Sample, finite
+from mlfactory.models.sequence import finite_windows
+
+Table = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class FoldRows:
+    """Matrix rows of one fold, ascending."""
+
+    train: Ints
+    inner: Ints
+    """validation rows for early stopping, purged from ``train``"""
+    held_out: Ints
+
+
+@dataclass(frozen=True)
+class FoldFit:
+    """What one fold gave."""
+
+    bundle: Bundle
+    row: Ints
+    """held-out rows that the model predicts, shape (n,)"""
+    probability: Floats
+    """shape (n, 3)"""
+    facts: dict[str, Any]
+
+
+def fold_rows(index: Index, horizon: int, fold: int, steps: int) -> FoldRows:
+    """Choose the rows of a fold that a model reading ``steps`` rows at once may use.
+
+    Rows without a full window are left out; so are training and validation rows whose window reaches into the
+    held-out rows, their spans or their embargo.
+
+    Args:
+        index: of all folds.
+        horizon: bars.
+        fold: 0 to ``n_folds - 1``, or ``REFIT``.
+        steps: rows per window; 1 for tabular models.
+
+    Raises:
+        InputError: no training rows are left, or no inner rows although the index has some.
+    """
+    sealed = np.flatnonzero(index.sealed(horizon, fold))
+
+    def learnable(code: int) -> Ints:
+        rows = index.rows(horizon, fold, code)
+        ends = valid_ends(index.segment, rows, steps)
+        kept = ends[clear_of(sealed, ends - (steps - 1), ends)]
+        if len(kept) == 0 and (len(rows) or code == TRAIN):
+            raise InputError(
+                f"{name_of(fold)} keeps none of its {len(rows)} rows of code {code} for windows of {steps} steps: "
+                "give more bars, fewer folds or shorter windows"
+            )
+        return kept
+
+    held_out = valid_ends(index.segment, index.rows(horizon, fold, HELD_OUT), steps)
+    return FoldRows(learnable(TRAIN), learnable(INNER), held_out)
+
+
+def fit_fold(
+    model: Model, contract: Contract, values: Table, index: Index, fold: int, rows: FoldRows | None = None
+) -> FoldFit:
+    """Fit scaler and model on a fold's training rows and predict its held-out rows.
+
+    Args:
+        model: with its hyper-parameters set; it is fitted here.
+        contract: of the job.
+        values: shape (n, columns); the unscaled matrix.
+        index: of the matrix's rows.
+        fold: 0 to ``n_folds - 1``, or ``REFIT``.
+        rows: other rows than the index's; for tests of what a leak would do.
+    """
+    rows = rows or fold_rows(index, contract.horizon, fold, steps_of(model))
+    scaler = Scaler.fit(model.scaling, np.ascontiguousarray(values[rows.train]))
+    train = _sample(model, scaler, values, index, contract.horizon, rows.train)
+    inner = None
+    if len(rows.inner):
+        inner = _sample(model, scaler, values, index, contract.horizon, rows.inner, like=train)
+    model.fit(*train, validation=inner)
+    bundle = Bundle(model, scaler, contract)
+    row, probability = bundle.predict(values, index.segment, rows.held_out)
+    facts = {
+        "fold": fold,
+        "train_rows": len(rows.train),
+        "inner_rows": len(rows.inner),
+        "held_out_rows": len(row),
+        "best_iteration": model.best_iteration_,
+        "inner_log_loss": None if inner is None else log_loss(model.predict_proba(inner.X), inner),
+    }
+    return FoldFit(bundle, row, probability, facts)
+
+
+def _sample(
+    model: Model,
+    scaler: Scaler,
+    values: Table,
+    index: Index,
+    horizon: int,
+    rows: Ints,
+    like: Sample | None = None,
+) -> Sample:
+    if like is not None and isinstance(like.X, Windows):
+        X: Any = Windows(like.X.table, rows, like.X.steps)  # both read one resident table
+    else:
+        X = features(model, scaler, values, rows)
+    weight = sample_weights(index.bar[rows], index.end[horizon][rows])
+    return Sample(X, index.label[horizon][rows], weight)
+
+
+def log_loss(probability: Floats, sample: Sample) -> float:
+    """Weighted mean of minus the log-probability of the class that came."""
+    chosen = probability[np.arange(len(sample.y)), sample.y]
+    return float(np.average(-np.log(chosen), weights=sample.weight))
+
+
+def check_matrix(values: Table, columns: tuple[str, ...], index: Index, horizon: int, steps: int) -> None:
+    """Refuse a matrix that holds NaN or infinity where a model would read it.
+
+    Raises:
+        InputError: another number of rows than the index, an unknown horizon, or a value that is not finite;
+            names its column.
+    """
+    if len(values) != len(index):
+        raise InputError(f"the matrix has {len(values)} rows; the index has {len(index)}")
+    index.rows(horizon, REFIT, UNUSED)  # names the horizons when this one is not among them
+    used = np.flatnonzero((index.code[horizon] != UNUSED).any(axis=1))
+    ends = valid_ends(index.segment, used, steps)
+    if steps > 1:
+        finite_windows(Windows(values, ends, steps), columns)
+    else:
+        for row in np.array_split(ends, max(1, len(ends) // 16_384)):
+            _finite_rows(values, columns, row)
+
+
+def _finite_rows(values: Table, columns: tuple[str, ...], rows: Ints) -> None:
+    bad = rows[~np.isfinite(values[rows]).all(axis=1)]
+    if len(bad):
+        finite(values[bad[:1]], columns, int(bad[0]))
+
+
+def name_of(fold: int) -> str:
+    """Name a fold for people."""
+    return "the refit" if fold == REFIT else f"fold {fold + 1}"
+
+
+def importance_of(model: Model, columns: tuple[str, ...], most: int = 30) -> dict[str, float] | None:
+    """The columns that matter most, with their shares, rounded; None where the model does not say."""
+    if model.importance_ is None:
+        return None
+    shares = sorted(zip(columns, model.importance_, strict=True), key=lambda pair: (-pair[1], pair[0]))
+    return {name: round(share, 6) for name, share in shares[:most] if share > 0}
