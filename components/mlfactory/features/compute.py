@@ -15,7 +15,7 @@ from mlfactory.common.errors import InputError
 from mlfactory.common.ladder import Ladder
 from mlfactory.features.params import Params
 from mlfactory.features.registry import Column, Feature
-from mlfactory.features.segment import Floats, Segment, Setting, StepBars
+from mlfactory.features.segment import Segment, Setting, StepBars
 
 Floats32 = NDArray[np.float32]
 Regime = Mapping[str, Floats32]
@@ -58,7 +58,9 @@ def plan(found: Sequence[Feature], setting: Setting, params: Params) -> Plan:
     _refuse_unknown("features.groups", params.groups, known)
     described = {f: f.catalogue(setting) for f in found}
     _refuse_unknown("features.exclude", params.exclude, [c.name for cs in described.values() for c in cs])
-    chosen, off, work = [], [], []
+    chosen: list[Column] = []
+    off: list[Column] = []
+    work = []
     for f, columns in described.items():
         if params.groups and f.group not in params.groups:
             continue
@@ -135,17 +137,21 @@ def _cut(bars: Bars, regime: Regime, ladder: Ladder, rows: slice, segment: slice
         closed = table.session_known[np.maximum(last, 0)] if len(table) else np.zeros_like(last)
         age = np.where(exists, ladder.session_minute[rows] - closed, 0).astype(float)
         steps[step] = StepBars(
-            *(values[part] for values in (table.open, table.high, table.low, table.close, table.volume)),
+            open=table.open[part],
+            high=table.high[part],
+            low=table.low[part],
+            close=table.close[part],
+            volume=table.volume[part],
             last=np.where(exists, last - first, -1),
             age=age,
         )
-    return Segment(bars[rows], {name: values[rows] for name, values in regime.items()}, steps)
+    return Segment(bars[rows], {name: values[rows].astype(float) for name, values in regime.items()}, steps)
 
 
 def _fill(out: Floats32, part: Segment, plan: Plan, skip: int) -> None:
     for f, rows in plan.work:
         found = f.compute(part)
-        results: Sequence[Floats] = [found] if isinstance(found, np.ndarray) and found.ndim == 1 else found
+        results = [found] if isinstance(found, np.ndarray) else found
         if len(results) != len(rows):
             raise InputError(
                 f"feature {f.group}.{f.compute.__name__} returns {len(results)} arrays for {len(rows)} columns"

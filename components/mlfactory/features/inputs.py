@@ -69,7 +69,7 @@ def typical(x: Segment) -> Floats:
 @shared
 def extremes(x: Segment, window: int) -> tuple[Floats, Floats]:
     """Highest high and lowest low of the window."""
-    return w.highest(x.high, window)[0], w.lowest(x.low, window)[0]
+    return w.highest(x.high, window), w.lowest(x.low, window)
 
 
 def position(value: Floats, low: Floats, high: Floats, empty: float = 0.5) -> Floats:
@@ -121,4 +121,5 @@ def volume_spread(x: Segment) -> w.Spread:
 @shared
 def signed_volume(x: Segment) -> Floats:
     """Volume with the sign of the bar's return; zero where the price stood still."""
-    return x.volume * np.sign(change(x))
+    out: Floats = x.volume * np.sign(change(x))
+    return out

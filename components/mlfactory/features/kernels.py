@@ -57,9 +57,7 @@ def parabolic_sar(high: Floats, low: Floats, start: Ints, step: float, limit: fl
 
 
 @kernel
-def supertrend(
-    high: Floats, low: Floats, close: Floats, reach: Floats, start: Ints
-) -> tuple[Floats, Floats]:
+def supertrend(high: Floats, low: Floats, close: Floats, reach: Floats, start: Ints) -> tuple[Floats, Floats]:
     """Trailing band and side (1 below the price, -1 above it), anew at every session.
 
     Args:

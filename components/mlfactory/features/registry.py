@@ -60,9 +60,7 @@ class Feature:
         """Describe the columns for bars of this setting."""
         about = (inspect.getdoc(self.compute) or "").partition("\n")[0]
         facts = (self.unit, self.source, self.level, self.needs_volume, about)
-        return [
-            Column(name, self.group, rows, *facts) for name, rows in self.lookbacks(setting).items()
-        ]
+        return [Column(name, self.group, rows, *facts) for name, rows in self.lookbacks(setting).items()]
 
 
 def feature(
@@ -113,7 +111,9 @@ def group_files(folders: Iterable[Path] = ()) -> dict[str, Path]:
             raise InputError(f"{EXTRA_FOLDERS} names {folder}, which is not a folder")
         for file in sorted(folder.glob("[!_]*.py")):
             if file.stem in files:
-                raise InputError(f"feature group {file.stem!r} is defined by {files[file.stem]} and by {file}")
+                raise InputError(
+                    f"feature group {file.stem!r} is defined by {files[file.stem]} and by {file}"
+                )
             files[file.stem] = file
     return dict(sorted(files.items()))
 
@@ -148,9 +148,7 @@ def load(folders: Iterable[Path] | None = None) -> list[Feature]:
     return found
 
 
-def catalogue(
-    setting: Setting | None = None, folders: Iterable[Path] | None = None
-) -> list[dict[str, Any]]:
+def catalogue(setting: Setting | None = None, folders: Iterable[Path] | None = None) -> list[dict[str, Any]]:
     """List every column as a plain dictionary, in the order of the ``features`` table.
 
     Raises:

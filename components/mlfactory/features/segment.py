@@ -1,9 +1,9 @@
-"""What a feature function sees: consecutive bars of one segment, with the regime and ladder rows that belong to them."""
+"""What a feature function sees: consecutive bars of one segment with their regime and ladder rows."""
 
 import functools
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,4 +105,4 @@ def shared(function: Callable[Concatenate[Segment, P], T]) -> Callable[Concatena
         value: T = x.memo[key]
         return value
 
-    return once
+    return cast(Callable[Concatenate[Segment, P], T], once)

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 
 from mlfactory.common.artifacts import provenance, read_table, sha256, write_table
-from mlfactory.common.bars import Bars, minutes, read_bars, timestamps
+from mlfactory.common.bars import Bars, Ints, minutes, read_bars, timestamps
 from mlfactory.common.errors import InputError
-from mlfactory.common.ladder import Ladder, read_ladder
+from mlfactory.common.ladder import read_ladder
 from mlfactory.common.stage import Summary, main
 from mlfactory.features.compute import Plan, Regime, compute, plan, setting_of
 from mlfactory.features.params import Params
@@ -61,7 +61,7 @@ def _read_regime(path: Path, bars: Bars) -> tuple[Regime, dict[str, int]]:
     return values, {name: int(facts["lookback"][name]) for name in values}
 
 
-def _refuse_other_rows(found: np.ndarray, expected: np.ndarray, path: Path) -> None:
+def _refuse_other_rows(found: Ints, expected: Ints, path: Path) -> None:
     if not np.array_equal(found, expected):
         raise InputError(f"{path} has {len(found):,} rows that are not those of the {len(expected):,} bars")
 

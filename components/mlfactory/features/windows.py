@@ -233,49 +233,61 @@ def ratio(a: Floats, b: Floats, empty: float = 0.0) -> Floats:
     return out
 
 
-def sums(x: Floats, *windows: int) -> Floats:
-    """Sum the last ``windows[i]`` rows; shape (windows, n)."""
-    out: Floats = _sums(x, _whole(windows), 1.0)
-    return out
+def sums(x: Floats, *windows: int) -> list[Floats]:
+    """Sum the last ``windows[i]`` rows."""
+    return list(_sums(x, _whole(windows), 1.0))
 
 
-def means(x: Floats, *windows: int) -> Floats:
-    """Average the last ``windows[i]`` rows; shape (windows, n). A constant stretch averages to its own value."""
-    out: Floats = _spread(x, _whole(windows))[0]
-    return out
+def total(x: Floats, window: int) -> Floats:
+    """Sum the last ``window`` rows."""
+    return sums(x, window)[0]
 
 
-def highest(x: Floats, *windows: int) -> Floats:
-    """Largest of the last ``windows[i]`` rows; shape (windows, n)."""
-    out: Floats = _highest(x, _whole(windows))
-    return out
+def means(x: Floats, *windows: int) -> list[Floats]:
+    """Average the last ``windows[i]`` rows. A constant stretch averages to its own value."""
+    return list(_spread(x, _whole(windows))[0])
 
 
-def lowest(x: Floats, *windows: int) -> Floats:
-    """Smallest of the last ``windows[i]`` rows; shape (windows, n)."""
-    return -highest(-x, *windows)
+def mean(x: Floats, window: int) -> Floats:
+    """Average the last ``window`` rows."""
+    return means(x, window)[0]
+
+
+def maxima(x: Floats, *windows: int) -> list[Floats]:
+    """Largest of the last ``windows[i]`` rows."""
+    return list(_highest(x, _whole(windows)))
+
+
+def highest(x: Floats, window: int) -> Floats:
+    """Largest of the last ``window`` rows."""
+    return maxima(x, window)[0]
+
+
+def lowest(x: Floats, window: int) -> Floats:
+    """Smallest of the last ``window`` rows."""
+    return -highest(-x, window)
 
 
 class Spread(NamedTuple):
-    """Mean and standard deviation over a window; shape (windows, n) each."""
+    """Mean and sample standard deviation (n - 1); one array per window."""
 
-    mean: Floats
-    std: Floats
+    mean: list[Floats]
+    std: list[Floats]
 
 
 def spread(x: Floats, *windows: int) -> Spread:
-    """Average and sample standard deviation (n - 1) of the last ``windows[i]`` rows."""
-    mean, m2 = _spread(x, _whole(windows))
-    return Spread(mean, np.sqrt(m2 / (_whole(windows)[:, None] - 1)))
+    """Average and standard deviation of the last ``windows[i]`` rows."""
+    centre, m2 = _spread(x, _whole(windows))
+    return Spread(list(centre), list(np.sqrt(m2 / (_whole(windows)[:, None] - 1))))
 
 
 class Moments(NamedTuple):
-    """Mean, sample standard deviation, skewness and excess kurtosis; shape (windows, n) each."""
+    """Mean, sample standard deviation, skewness and excess kurtosis; one array per window."""
 
-    mean: Floats
-    std: Floats
-    skew: Floats
-    kurt: Floats
+    mean: list[Floats]
+    std: list[Floats]
+    skew: list[Floats]
+    kurt: list[Floats]
 
 
 def moments(x: Floats, *windows: int) -> Moments:
@@ -284,41 +296,45 @@ def moments(x: Floats, *windows: int) -> Moments:
     They are the estimators of ``pandas.Series.rolling(w).skew()`` and ``.kurt()``; zero where the variance is zero.
     """
     raw = _moments(x, _whole(windows))
-    mean, m2, m3, m4 = (raw[:, j] for j in range(4))
+    m1, m2, m3, m4 = (raw[:, j] for j in range(4))
     n = _whole(windows)[:, None].astype(float)
     safe = np.where(m2 > 0, m2, 1.0)
     skew = n * np.sqrt(n - 1) / (n - 2) * m3 / (safe * np.sqrt(safe))
     kurt = (n - 1) / ((n - 2) * (n - 3)) * ((n + 1) * n * m4 / (safe * safe) - 3 * (n - 1))
-    return Moments(mean, np.sqrt(m2 / (n - 1)), np.where(m2 > 0, skew, 0.0), np.where(m2 > 0, kurt, 0.0))
+    std = np.sqrt(m2 / (n - 1))
+    return Moments(*(list(v) for v in (m1, std, np.where(m2 > 0, skew, 0.0), np.where(m2 > 0, kurt, 0.0))))
 
 
 class Pairs(NamedTuple):
-    """Joint statistics of two series over a window; shape (windows, n) each, sums of products about the means."""
+    """Joint statistics of two series, sums of products about the means; one array per window."""
 
-    mean_x: Floats
-    mean_y: Floats
-    xx: Floats
-    yy: Floats
-    xy: Floats
+    mean_x: list[Floats]
+    mean_y: list[Floats]
+    xx: list[Floats]
+    yy: list[Floats]
+    xy: list[Floats]
 
     @property
-    def correlation(self) -> Floats:
+    def correlation(self) -> list[Floats]:
         """Pearson's correlation; zero where either series is constant."""
-        scale = np.sqrt(self.xx * self.yy)
-        safe = np.where(scale > 0, scale, 1.0)
-        return np.clip(np.where(scale > 0, self.xy / safe, 0.0), -1.0, 1.0)
+        parts = zip(self.xx, self.yy, self.xy, strict=True)
+        return [np.clip(ratio(xy, np.sqrt(xx) * np.sqrt(yy)), -1.0, 1.0) for xx, yy, xy in parts]
 
     @property
-    def slope(self) -> Floats:
+    def slope(self) -> list[Floats]:
         """Least-squares slope of x on y; zero where y is constant."""
-        safe = np.where(self.yy > 0, self.yy, 1.0)
-        return np.where(self.yy > 0, self.xy / safe, 0.0)
+        return [ratio(xy, yy) for xy, yy in zip(self.xy, self.yy, strict=True)]
 
 
 def pairs(x: Floats, y: Floats, *windows: int) -> Pairs:
     """Joint statistics of the last ``windows[i]`` rows of two series."""
     raw = _pairs(x, y, _whole(windows))
-    return Pairs(*(raw[:, j] for j in range(5)))
+    return Pairs(*(list(raw[:, j]) for j in range(5)))
+
+
+def correlation(x: Floats, y: Floats, window: int) -> Floats:
+    """Pearson's correlation of the last ``window`` rows; zero where either series is constant."""
+    return pairs(x, y, window).correlation[0]
 
 
 def deviation(x: Floats, centre: Floats, window: int) -> Floats:

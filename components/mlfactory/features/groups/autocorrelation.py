@@ -16,21 +16,21 @@ HURST_LAGS = (1, 2, 4, 8, 16)
 def autocorrelation(x: Segment) -> list[Floats]:
     """Correlation of 20 log returns with those k bars earlier."""
     move = inputs.log_return(x)
-    return [w.pairs(move, w.lag(move, k), 20).correlation[0] for k in LAGS]
+    return [w.correlation(move, w.lag(move, k), 20) for k in LAGS]
 
 
 @feature({f"return_autocorr_60_lag{k}": 60 + k + 1 for k in (1, 5)}, unit="correlation")
 def slow_autocorrelation(x: Segment) -> list[Floats]:
     """Correlation of 60 log returns with those k bars earlier."""
     move = inputs.log_return(x)
-    return [w.pairs(move, w.lag(move, k), 60).correlation[0] for k in (1, 5)]
+    return [w.correlation(move, w.lag(move, k), 60) for k in (1, 5)]
 
 
 @feature({f"abs_return_autocorr_lag{k}": 60 + k + 1 for k in (1, 5)}, unit="correlation")
 def clustering(x: Segment) -> list[Floats]:
     """Correlation of 60 absolute log returns with those k bars earlier."""
     size = np.abs(inputs.log_return(x))
-    return [w.pairs(size, w.lag(size, k), 60).correlation[0] for k in (1, 5)]
+    return [w.correlation(size, w.lag(size, k), 60) for k in (1, 5)]
 
 
 @feature({f"variance_ratio_{k}": 120 + k for k in RATIOS}, unit="ratio", source="Lo and MacKinlay (1988)")
@@ -45,7 +45,7 @@ def variance_ratio(x: Segment) -> list[Floats]:
 def hurst(x: Segment) -> Floats:
     """Growth exponent of the mean absolute price change over 1 to 16 bars, 120 bars; 0.5 if flat."""
     price = inputs.log_close(x)
-    sizes = np.stack([w.sums(np.abs(price - w.lag(price, k)), 120)[0] for k in HURST_LAGS])
+    sizes = np.stack([w.total(np.abs(price - w.lag(price, k)), 120) for k in HURST_LAGS])
     steps = np.log2(HURST_LAGS)
     weights = (steps - steps.mean()) / ((steps - steps.mean()) ** 2).sum()
     moved = (sizes > 0).all(axis=0)
@@ -56,11 +56,11 @@ def hurst(x: Segment) -> Floats:
 def sign_persistence(x: Segment) -> Floats:
     """Mean product of the signs of successive changes, 60 bars."""
     sign = np.sign(inputs.change(x))
-    return w.sums(sign * w.lag(sign, 1), 60)[0] / 60
+    return w.total(sign * w.lag(sign, 1), 60) / 60
 
 
 @feature({"leverage_60": 62}, unit="correlation", source="Black (1976)")
 def leverage(x: Segment) -> Floats:
     """Correlation of absolute returns with the signed return one bar earlier, 60 bars."""
     move = inputs.log_return(x)
-    return w.pairs(np.abs(move), w.lag(move, 1), 60).correlation[0]
+    return w.correlation(np.abs(move), w.lag(move, 1), 60)

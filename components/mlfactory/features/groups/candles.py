@@ -22,7 +22,7 @@ def _body(x: Segment) -> Floats:
 
 @shared
 def _usual_body(x: Segment) -> Floats:
-    return w.lag(w.means(_body(x), 10)[0], 1)
+    return w.lag(w.mean(_body(x), 10), 1)
 
 
 @shared
@@ -75,7 +75,10 @@ def marubozu(x: Segment) -> Floats:
 
 @feature({"hammer": 6, "shooting_star": 6}, unit="0, 1", source=NISON)
 def pins(x: Segment) -> list[Floats]:
-    """Shadow of two bodies below after a fall of five bars, or above after a rise; the other one below a fifth of the range."""
+    """Long shadow below after a fall of five bars, long shadow above after a rise.
+
+    Long is two bodies; the other shadow is below a fifth of the range.
+    """
     upper, lower = _shadows(x)
     moved = x.close - w.lag(x.close, 5)
     fifth, body = 0.2 * inputs.span(x), _body(x)
@@ -132,7 +135,8 @@ def soldiers(x: Segment) -> Floats:
     same = (side == w.lag(side, 1)) & (side == w.lag(side, 2))
     moved = np.sign(inputs.change(x))
     onward = (moved == side) & (w.lag(moved, 1) == side) & (w.lag(moved, 2) == side)
-    return side * (same & onward)
+    out: Floats = side * (same & onward)
+    return out
 
 
 @feature({"inside_bar": 2, "outside_bar": 2}, unit="0, 1; -1, 0, 1")
@@ -157,4 +161,4 @@ def tweezer(x: Segment) -> Floats:
 def shadow_pressure(x: Segment) -> Floats:
     """Lower minus upper shadows of ten bars over their ranges; 0 if flat."""
     upper, lower = _shadows(x)
-    return w.ratio(w.sums(lower - upper, 10)[0], w.sums(inputs.span(x), 10)[0])
+    return w.ratio(w.total(lower - upper, 10), w.total(inputs.span(x), 10))

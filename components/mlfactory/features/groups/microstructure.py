@@ -25,7 +25,7 @@ def _illiquidity(x: Segment) -> Floats:
 )
 def amihud(x: Segment) -> list[Floats]:
     """Mean of absolute return over money traded; bars without volume count 0."""
-    return list(w.means(_illiquidity(x), 10, 20, 60))
+    return w.means(_illiquidity(x), 10, 20, 60)
 
 
 @feature({"amihud_ratio_10_60": 61}, unit="ratio", source="Amihud (2002)", needs_volume=True)
@@ -52,7 +52,7 @@ def corwin_schultz(x: Segment) -> list[Floats]:
     gamma = np.log(high / low) ** 2
     alpha = (SQRT2 - 1) * np.sqrt(beta) / CORWIN - np.sqrt(gamma / CORWIN)
     spread = 2 * np.tanh(np.maximum(alpha, 0.0) / 2)
-    return list(w.means(spread, 20, 60))
+    return w.means(spread, 20, 60)
 
 
 @feature({"abdi_ranaldo_20": 21}, unit="ratio", source="Abdi and Ranaldo (2017)")
@@ -60,7 +60,7 @@ def abdi_ranaldo(x: Segment) -> Floats:
     """Spread from closes and the midpoints before and after them, mean of 20 bars."""
     middle = np.log(x.low + (x.high - x.low) / 2)
     price, before = w.lag(inputs.log_close(x), 1), w.lag(middle, 1)
-    return 2 * np.sqrt(np.maximum(w.means((price - before) * (price - middle), 20)[0], 0.0))
+    return 2 * np.sqrt(np.maximum(w.mean((price - before) * (price - middle), 20), 0.0))
 
 
 @shared
@@ -68,10 +68,15 @@ def _impact(x: Segment) -> w.Pairs:
     return w.pairs(inputs.log_return(x), inputs.signed_volume(x), 20, 60)
 
 
-@feature({"kyle_lambda_20": 21, "kyle_lambda_60": 61}, unit="log price per thousand contracts", source="Kyle (1985)", needs_volume=True)
+@feature(
+    {"kyle_lambda_20": 21, "kyle_lambda_60": 61},
+    unit="log price per thousand contracts",
+    source="Kyle (1985)",
+    needs_volume=True,
+)
 def kyle(x: Segment) -> list[Floats]:
     """Slope of log returns on signed volume."""
-    return list(1e3 * _impact(x).slope)
+    return [1e3 * slope for slope in _impact(x).slope]
 
 
 @feature({"flow_return_corr_60": 61}, unit="correlation", source="Kyle (1985)", needs_volume=True)
@@ -95,14 +100,14 @@ def imbalance(x: Segment) -> Floats:
 @feature({"body_imbalance_20": 20}, unit="share, -1 to 1")
 def body_imbalance(x: Segment) -> Floats:
     """Sum of bodies over sum of ranges, 20 bars."""
-    return w.ratio(w.sums(x.close - x.open, 20)[0], w.sums(inputs.span(x), 20)[0])
+    return w.ratio(w.total(x.close - x.open, 20), w.total(inputs.span(x), 20))
 
 
 @feature({"cum_imbalance_20": 20}, unit="share, -1 to 1", needs_volume=True)
 def flow_imbalance(x: Segment) -> Floats:
     """Signed body over range, weighted by volume, 20 bars."""
     side = w.ratio(x.close - x.open, inputs.span(x))
-    return w.ratio(w.sums(side * x.volume, 20)[0], w.sums(x.volume, 20)[0])
+    return w.ratio(w.total(side * x.volume, 20), w.total(x.volume, 20))
 
 
 @feature({f"efficiency_{k}": k + 1 for k in EFFICIENCY}, unit="share, 0 to 1", source="Kaufman (1995)")
@@ -129,29 +134,39 @@ def _bought(x: Segment) -> Floats:
     return out
 
 
-@feature({"vpin_50": 110}, unit="share, 0 to 1", source="Easley, Lopez de Prado and O'Hara (2012)", needs_volume=True)
+@feature(
+    {"vpin_50": 110},
+    unit="share, 0 to 1",
+    source="Easley, Lopez de Prado and O'Hara (2012)",
+    needs_volume=True,
+)
 def vpin(x: Segment) -> Floats:
     """Volume-synchronised probability of informed trading on bar volume: |bought - sold| over volume, 50 bars."""
-    return w.ratio(w.sums(np.abs(_bought(x)), 50)[0], w.sums(x.volume, 50)[0])
+    return w.ratio(w.total(np.abs(_bought(x)), 50), w.total(x.volume, 50))
 
 
-@feature({"bulk_flow_20": 80}, unit="share, -1 to 1", source="Easley, Lopez de Prado and O'Hara (2012)", needs_volume=True)
+@feature(
+    {"bulk_flow_20": 80},
+    unit="share, -1 to 1",
+    source="Easley, Lopez de Prado and O'Hara (2012)",
+    needs_volume=True,
+)
 def bulk_flow(x: Segment) -> Floats:
     """Bought minus sold volume over volume, bulk classification, 20 bars."""
-    return w.ratio(w.sums(_bought(x), 20)[0], w.sums(x.volume, 20)[0])
+    return w.ratio(w.total(_bought(x), 20), w.total(x.volume, 20))
 
 
 @feature({"still_share_20": 21}, unit="share, 0 to 1", source="Lesmond, Ogden and Trzcinka (1999)")
 def still_share(x: Segment) -> Floats:
     """Share of 20 bars whose close did not move."""
-    return w.sums((inputs.change(x) == 0).astype(float), 20)[0] / 20
+    return w.total((inputs.change(x) == 0).astype(float), 20) / 20
 
 
 @feature({"reversal_20": 22}, unit="share, 0 to 1")
 def reversals(x: Segment) -> Floats:
     """Share of 20 bars that moved against the bar before."""
     sign = np.sign(inputs.change(x))
-    return w.sums((sign * w.lag(sign, 1) < 0).astype(float), 20)[0] / 20
+    return w.total((sign * w.lag(sign, 1) < 0).astype(float), 20) / 20
 
 
 @feature({"spread_to_range_20": 22}, unit="ratio", source="Roll (1984)")
@@ -159,4 +174,4 @@ def spread_to_range(x: Segment) -> Floats:
     """Roll's spread over the mean log range, 20 bars."""
     move = inputs.log_return(x)
     spread = 2 * np.sqrt(np.maximum(-w.pairs(move, w.lag(move, 1), 20).xy[0] / 19, 0.0))
-    return w.ratio(spread, w.means(inputs.log_range(x), 20)[0])
+    return w.ratio(spread, w.mean(inputs.log_range(x), 20))

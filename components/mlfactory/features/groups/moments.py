@@ -37,7 +37,7 @@ def mean_deviation(x: Segment) -> Floats:
 def tail_ratio(x: Segment) -> Floats:
     """Largest gain against largest loss of 60 bars: (gain - loss) / (gain + loss); 0 if flat."""
     move = inputs.log_return(x)
-    gain, loss = np.maximum(w.highest(move, 60)[0], 0), np.maximum(w.highest(-move, 60)[0], 0)
+    gain, loss = np.maximum(w.highest(move, 60), 0), np.maximum(w.highest(-move, 60), 0)
     return w.ratio(gain - loss, gain + loss)
 
 
@@ -46,7 +46,7 @@ def entropy(x: Segment) -> Floats:
     """Entropy of 60 returns in 7 bins, each return measured by the 60-bar deviation of its own time."""
     scaled = w.ratio(inputs.log_return(x), inputs.return_std(x, 60))
     bins = np.digitize(scaled, EDGES)
-    counts = np.stack([w.sums((bins == k).astype(float), 60)[0] for k in range(len(EDGES) + 1)])
+    counts = np.stack([w.total((bins == k).astype(float), 60) for k in range(len(EDGES) + 1)])
     return _entropy(counts / 60)
 
 
@@ -56,7 +56,7 @@ def permutation_entropy(x: Segment) -> Floats:
     last, middle, first = x.close, w.lag(x.close, 1), w.lag(x.close, 2)
     code = (first > middle) * 4 + (middle > last) * 2 + (first > last)
     patterns = [0, 2, 3, 4, 5, 7]  # the other two codes are contradictions
-    counts = np.stack([w.sums((code == k).astype(float), 60)[0] for k in patterns])
+    counts = np.stack([w.total((code == k).astype(float), 60) for k in patterns])
     return _entropy(counts / 60)
 
 

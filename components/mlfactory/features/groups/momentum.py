@@ -37,7 +37,7 @@ def rsi_zone(x: Segment) -> Floats:
 def stochastic_rsi(x: Segment) -> Floats:
     """Place of the 14-bar index inside its own range of 14 bars; 50 where the range is zero."""
     index = _rsi(x, 14)
-    return 100 * inputs.position(index, w.lowest(index, 14)[0], w.highest(index, 14)[0])
+    return 100 * inputs.position(index, w.lowest(index, 14), w.highest(index, 14))
 
 
 @shared
@@ -65,12 +65,14 @@ def macd_cross(x: Segment) -> Floats:
     return above - w.lag(above, 1)
 
 
-@feature({"stoch_k": 14, "stoch_d": 16, "stoch_zone": 14}, unit="0 to 100; zone -1, 0, 1", source="Lane (1957)")
+@feature(
+    {"stoch_k": 14, "stoch_d": 16, "stoch_zone": 14}, unit="0 to 100; zone -1, 0, 1", source="Lane (1957)"
+)
 def stochastic(x: Segment) -> list[Floats]:
     """Place of the close in the range of 14 bars (50 if flat), its mean of 3, and the zone above 80 or below 20."""
     high, low = inputs.extremes(x, 14)
     fast = 100 * inputs.position(x.close, low, high)
-    return [fast, w.means(fast, 3)[0], (fast > 80).astype(float) - (fast < 20)]
+    return [fast, w.mean(fast, 3), (fast > 80).astype(float) - (fast < 20)]
 
 
 @feature({"williams_r_60": 60}, unit="-100 to 0", source="Williams (1973)")
@@ -97,7 +99,7 @@ def mfi(x: Segment) -> Floats:
     price = inputs.typical(x)
     moved = np.sign(np.diff(price, prepend=price[:1]))
     flow = price * x.volume
-    rise, fall = w.sums(np.where(moved > 0, flow, 0.0), 14)[0], w.sums(np.where(moved < 0, flow, 0.0), 14)[0]
+    rise, fall = w.total(np.where(moved > 0, flow, 0.0), 14), w.total(np.where(moved < 0, flow, 0.0), 14)
     return w.ratio(100 * rise, rise + fall, 50.0)
 
 
@@ -123,7 +125,7 @@ def ultimate_oscillator(x: Segment) -> Floats:
 def chande_momentum(x: Segment) -> Floats:
     """Net change over the sum of absolute changes, 20 bars; 0 if flat."""
     move = inputs.change(x)
-    return w.ratio(100 * w.sums(move, 20)[0], w.sums(np.abs(move), 20)[0])
+    return w.ratio(100 * w.total(move, 20), w.total(np.abs(move), 20))
 
 
 @feature({"trix_15": TRIX_ROWS}, unit="basis points per bar", source="Hutson (1983)")

@@ -17,14 +17,14 @@ PAIRS = ((10, 50), (20, 100), (50, 200))
 
 
 @shared
-def _simple(x: Segment) -> Floats:
+def _simple(x: Segment) -> list[Floats]:
     return w.means(x.close, *SIMPLE)
 
 
 @feature({f"sma_{k}": k for k in SIMPLE}, unit="price", level=True)
 def simple_average(x: Segment) -> list[Floats]:
     """Mean of the last k closes."""
-    return list(_simple(x))
+    return _simple(x)
 
 
 @feature({f"price_to_sma_{k}": k for k in SIMPLE}, unit="ratio minus 1")

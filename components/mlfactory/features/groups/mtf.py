@@ -74,7 +74,7 @@ def step_levels(x: Segment) -> list[Floats]:
     return [
         _at_base(bars, values)
         for bars in x.ladder.values()
-        for values in (bars.high, bars.low, w.means(bars.close, 20)[0])
+        for values in (bars.high, bars.low, w.mean(bars.close, 20))
     ]
 
 
@@ -93,10 +93,10 @@ def _indicators(bars: StepBars) -> list[Floats]:
     change = np.diff(bars.close, prepend=bars.close[:1])
     before = w.lag(bars.close, 1)
     true = np.maximum(bars.high, before) - np.minimum(bars.low, before)
-    drift, spread, level = w.spread(move, 20), w.spread(bars.close, 20), w.means(bars.close, 10)[0]
+    drift, spread, level = w.spread(move, 20), w.spread(bars.close, 20), w.mean(bars.close, 10)
     mean = spread.mean[0]
-    rise, size = w.sums(np.maximum(change, 0.0), 14)[0], w.sums(np.abs(change), 14)[0]
-    high, low = w.highest(bars.high, 20)[0], w.lowest(bars.low, 20)[0]
+    rise, size = w.total(np.maximum(change, 0.0), 14), w.total(np.abs(change), 14)
+    high, low = w.highest(bars.high, 20), w.lowest(bars.low, 20)
     return [
         move,
         price - w.lag(price, 5),
@@ -105,12 +105,12 @@ def _indicators(bars: StepBars) -> list[Floats]:
         (bars.close - mean) / mean,
         np.log(level / w.lag(level, 10)),
         w.ratio(100 * rise, size, 50.0),
-        w.means(true, 14)[0] / bars.close,
+        w.mean(true, 14) / bars.close,
         0.5 + w.ratio(bars.close - mean, 4 * spread.std[0]),
         w.ratio((bars.close - bars.low) - (bars.high - bars.close), span),
-        w.ratio(span, w.means(span, 20)[0], 1.0),
+        w.ratio(span, w.mean(span, 20), 1.0),
         np.log(bars.close / bars.open),
-        w.ratio(np.abs(bars.close - w.lag(bars.close, 10)), w.sums(np.abs(change), 10)[0]),
+        w.ratio(np.abs(bars.close - w.lag(bars.close, 10)), w.total(np.abs(change), 10)),
         w.ratio(bars.close - low, high - low, 0.5),
         _directional(bars, true),
     ]
@@ -120,7 +120,7 @@ def _directional(bars: StepBars, true: Floats) -> Floats:
     rise, fall = bars.high - w.lag(bars.high, 1), w.lag(bars.low, 1) - bars.low
     up = np.where((rise > fall) & (rise > 0), rise, 0.0)
     down = np.where((fall > rise) & (fall > 0), fall, 0.0)
-    return w.ratio(100 * w.sums(up - down, 14)[0], w.sums(true, 14)[0])
+    return w.ratio(100 * w.total(up - down, 14), w.total(true, 14))
 
 
 def _flow(bars: StepBars) -> list[Floats]:
@@ -128,6 +128,6 @@ def _flow(bars: StepBars) -> list[Floats]:
         return [bars.close] * len(WITH_VOLUME)
     place = w.ratio((bars.close - bars.low) - (bars.high - bars.close), bars.high - bars.low)
     return [
-        w.ratio(bars.volume, w.means(bars.volume, 20)[0], 1.0),
-        w.ratio(w.sums(place * bars.volume, 20)[0], w.sums(bars.volume, 20)[0]),
+        w.ratio(bars.volume, w.mean(bars.volume, 20), 1.0),
+        w.ratio(w.total(place * bars.volume, 20), w.total(bars.volume, 20)),
     ]

@@ -32,7 +32,8 @@ def open_location(x: Segment) -> Floats:
 @feature({"close_to_typical": 1}, unit="ratio minus 1")
 def close_to_typical(x: Segment) -> Floats:
     """Close over the mean of high, low and close, minus 1."""
-    return (x.close - inputs.typical(x)) / inputs.typical(x)
+    out: Floats = (x.close - inputs.typical(x)) / inputs.typical(x)
+    return out
 
 
 @feature({"midpoint_return": 2}, unit="log price")
@@ -45,13 +46,13 @@ def midpoint_return(x: Segment) -> Floats:
 @feature({f"drawdown_{k}": k for k in RANGES}, unit="log price")
 def drawdown(x: Segment) -> list[Floats]:
     """Close against the highest close of the window; at most 0."""
-    return list(np.log(x.close / w.highest(x.close, *RANGES)))
+    return [np.log(x.close / top) for top in w.maxima(x.close, *RANGES)]
 
 
 @feature({f"runup_{k}": k for k in RANGES}, unit="log price")
 def runup(x: Segment) -> list[Floats]:
     """Close against the lowest close of the window; at least 0."""
-    return list(np.log(x.close / w.lowest(x.close, *RANGES)))
+    return [np.log(x.close / -top) for top in w.maxima(-x.close, *RANGES)]
 
 
 @feature({f"range_ratio_{k}": k for k in SPANS}, unit="ratio")

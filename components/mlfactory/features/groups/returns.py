@@ -38,14 +38,14 @@ def surprise(x: Segment) -> list[Floats]:
 @feature({f"up_share_{k}": k + 1 for k in SIGNS}, unit="share, -1 to 1")
 def up_share(x: Segment) -> list[Floats]:
     """Share of rising bars minus share of falling bars."""
-    return list(w.sums(np.sign(inputs.change(x)), *SIGNS) / np.array(SIGNS)[:, None])
+    return [rise / k for rise, k in zip(w.sums(np.sign(inputs.change(x)), *SIGNS), SIGNS, strict=True)]
 
 
 @feature({"max_return_60": 61, "min_return_60": 61}, unit="log price")
 def largest_returns(x: Segment) -> list[Floats]:
     """Largest and smallest one-bar return of the last 60 bars."""
     move = inputs.log_return(x)
-    return [w.highest(move, 60)[0], w.lowest(move, 60)[0]]
+    return [w.highest(move, 60), w.lowest(move, 60)]
 
 
 @feature({"open_gap": 2}, unit="log price")
@@ -65,11 +65,13 @@ def _gap(setting: Setting) -> dict[str, int]:
 @feature(_session, unit="log price")
 def session_return(x: Segment) -> Floats:
     """Close against the first open of the session."""
-    return np.log(x.close / x.open[inputs.session_start(x)])
+    out: Floats = np.log(x.close / x.open[inputs.session_start(x)])
+    return out
 
 
 @feature(_gap, unit="log price")
 def session_gap(x: Segment) -> Floats:
     """First open of the session against the last close of the session before."""
     start = inputs.session_start(x)
-    return np.log(x.open[start] / x.close[np.maximum(start - 1, 0)])
+    out: Floats = np.log(x.open[start] / x.close[np.maximum(start - 1, 0)])
+    return out

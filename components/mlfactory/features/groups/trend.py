@@ -53,37 +53,40 @@ def aroon(x: Segment) -> list[Floats]:
 @feature({"vortex_plus_14": 15, "vortex_minus_14": 15}, unit="ratio", source="Botes and Siepman (2010)")
 def vortex(x: Segment) -> list[Floats]:
     """Movement from the last low to the high, and from the last high to the low, over true range; 1 if flat."""
-    true = w.sums(inputs.true_range(x), 14)[0]
+    true = w.total(inputs.true_range(x), 14)
     up, down = np.abs(x.high - w.lag(x.low, 1)), np.abs(x.low - w.lag(x.high, 1))
-    return [w.ratio(w.sums(move, 14)[0], true, 1.0) for move in (up, down)]
+    return [w.ratio(w.total(move, 14), true, 1.0) for move in (up, down)]
 
 
 @feature({"choppiness_14": 15}, unit="0 to 100", source="Dreiss (1993)")
 def choppiness(x: Segment) -> Floats:
     """Path length over range of 14 bars, on a log scale: 100 is a price that goes nowhere; 100 if flat."""
-    path = w.sums(inputs.true_range(x), 14)[0]
-    reach = w.highest(x.high, 14)[0] - w.lowest(x.low, 14)[0]
-    return 100 * np.log(w.ratio(path, reach, 14.0).clip(1.0, None)) / np.log(14.0)
+    path = w.total(inputs.true_range(x), 14)
+    reach = w.highest(x.high, 14) - w.lowest(x.low, 14)
+    out: Floats = 100 * np.log(w.ratio(path, reach, 14.0).clip(1.0, None)) / np.log(14.0)
+    return out
 
 
 @feature({"linreg_slope_20": 20, "linreg_slope_60": 60}, unit="log price per bar")
 def regression_slope(x: Segment) -> list[Floats]:
     """Slope of the regression line through the log closes."""
-    return list(_regression(x).slope)
+    return _regression(x).slope
 
 
 @feature({"linreg_r2_20": 20, "linreg_r2_60": 60}, unit="share, 0 to 1")
 def regression_fit(x: Segment) -> list[Floats]:
     """Share of the variance of the log closes that the line explains; 0 if flat."""
-    return list(_regression(x).correlation ** 2)
+    return [fit**2 for fit in _regression(x).correlation]
 
 
 @feature({"linreg_gap_20": 20, "linreg_gap_60": 60}, unit="log price")
 def regression_gap(x: Segment) -> list[Floats]:
     """Log close minus the end of its regression line."""
     found = _regression(x)
-    half = np.array([[9.5], [29.5]])
-    return list(inputs.log_close(x) - (found.mean_x + found.slope * half))
+    ends = [
+        mean + slope * half for mean, slope, half in zip(found.mean_x, found.slope, (9.5, 29.5), strict=True)
+    ]
+    return [inputs.log_close(x) - end for end in ends]
 
 
 @shared
@@ -91,13 +94,19 @@ def _regression(x: Segment) -> w.Pairs:
     return w.pairs(inputs.log_close(x), inputs.elapsed(x), 20, 60)
 
 
-@feature({"donchian_upper_20": 20, "donchian_lower_20": 20}, unit="price", source="Donchian (1960s)", level=True)
+@feature(
+    {"donchian_upper_20": 20, "donchian_lower_20": 20}, unit="price", source="Donchian (1960s)", level=True
+)
 def donchian_channel(x: Segment) -> list[Floats]:
     """Highest high and lowest low of 20 bars."""
     return list(inputs.extremes(x, 20))
 
 
-@feature({"donchian_position_20": 20, "donchian_position_120": 120}, unit="share, 0 to 1", source="Donchian (1960s)")
+@feature(
+    {"donchian_position_20": 20, "donchian_position_120": 120},
+    unit="share, 0 to 1",
+    source="Donchian (1960s)",
+)
 def donchian_position(x: Segment) -> list[Floats]:
     """Place of the close in the channel."""
     return [inputs.position(x.close, low, high) for high, low in (inputs.extremes(x, k) for k in (20, 120))]
@@ -122,7 +131,9 @@ def breakout(x: Segment) -> list[Floats]:
 @feature({"tenkan_gap": 9, "kijun_gap": 26, "cloud_gap": 78}, unit="ratio", source="Hosoda (1969)")
 def ichimoku(x: Segment) -> list[Floats]:
     """Close against the midpoints of 9 and 26 bars and against the middle of the cloud drawn 26 bars ago."""
-    fast, medium, slow = (low + (high - low) / 2 for high, low in (inputs.extremes(x, k) for k in (9, 26, 52)))
+    fast, medium, slow = (
+        low + (high - low) / 2 for high, low in (inputs.extremes(x, k) for k in (9, 26, 52))
+    )
     cloud = w.lag((fast + medium) / 4 + slow / 2, 26)
     return [(x.close - fast) / x.close, (x.close - medium) / x.close, (x.close - cloud) / x.close]
 
@@ -131,7 +142,7 @@ def ichimoku(x: Segment) -> list[Floats]:
 def mass(x: Segment) -> Floats:
     """Mass index: sum over 25 bars of the average range over its own average; 25 if flat."""
     single = w.decayed_mean(inputs.span(x), 2 / 10)
-    return w.sums(w.ratio(single, w.decayed_mean(single, 2 / 10), 1.0), 25)[0]
+    return w.total(w.ratio(single, w.decayed_mean(single, 2 / 10), 1.0), 25)
 
 
 @feature({"streak_20": 21}, unit="bars, -20 to 20")
@@ -149,9 +160,7 @@ def _sar(x: Segment) -> tuple[Floats, Floats]:
 @shared
 def _supertrend(x: Segment) -> tuple[Floats, Floats]:
     reach = 3 * inputs.wilder_range(x, 10)
-    found: tuple[Floats, Floats] = kernels.supertrend(
-        x.high, x.low, x.close, reach, inputs.session_start(x)
-    )
+    found: tuple[Floats, Floats] = kernels.supertrend(x.high, x.low, x.close, reach, inputs.session_start(x))
     return found
 
 

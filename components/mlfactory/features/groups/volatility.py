@@ -46,7 +46,11 @@ def bollinger_width(x: Segment) -> Floats:
     return 4 * _bands(x).std[0] / _bands(x).mean[0]
 
 
-@feature({"bb_position": 20, "close_zscore_60": 60}, unit="band widths; standard deviations", source="Bollinger (2001)")
+@feature(
+    {"bb_position": 20, "close_zscore_60": 60},
+    unit="band widths; standard deviations",
+    source="Bollinger (2001)",
+)
 def bollinger_position(x: Segment) -> list[Floats]:
     """Close between the bands (0 lower, 1 upper, 0.5 if flat), and its distance from the mean of 60 in deviations."""
     mean, std = _bands(x)
@@ -82,15 +86,14 @@ def close_volatility(x: Segment) -> list[Floats]:
 
 
 @shared
-def _parkinson(x: Segment) -> Floats:
-    squares: Floats = np.sqrt(w.means(inputs.log_range(x) ** 2, *RANGE) / LOG4)
-    return squares
+def _parkinson(x: Segment) -> list[Floats]:
+    return [np.sqrt(square / LOG4) for square in w.means(inputs.log_range(x) ** 2, *RANGE)]
 
 
 @feature({f"parkinson_{k}": k for k in RANGE}, unit="log price per bar", source="Parkinson (1980)")
 def parkinson(x: Segment) -> list[Floats]:
     """Range volatility."""
-    return list(_parkinson(x))
+    return _parkinson(x)
 
 
 @feature({f"garman_klass_{k}": k for k in RANGE}, unit="log price per bar", source="Garman and Klass (1980)")
@@ -98,21 +101,24 @@ def garman_klass(x: Segment) -> list[Floats]:
     """Range and open-to-close volatility."""
     body = np.log(x.close / x.open)
     variance = 0.5 * inputs.log_range(x) ** 2 - (LOG4 - 1) * body**2
-    return list(np.sqrt(np.maximum(w.means(variance, *RANGE), 0.0)))
+    return [np.sqrt(np.maximum(mean, 0.0)) for mean in w.means(variance, *RANGE)]
 
 
 @shared
-def _rogers_satchell(x: Segment) -> Floats:
+def _rogers_satchell(x: Segment) -> list[Floats]:
     high, low = np.log(x.high / x.open), np.log(x.low / x.open)
     body = np.log(x.close / x.open)
     # clipped: rounding makes a few terms smaller than zero by one unit in the last place
-    return np.maximum(w.means(high * (high - body) + low * (low - body), *RANGE), 0.0)
+    means = w.means(high * (high - body) + low * (low - body), *RANGE)
+    return [np.maximum(mean, 0.0) for mean in means]
 
 
-@feature({f"rogers_satchell_{k}": k for k in RANGE}, unit="log price per bar", source="Rogers and Satchell (1991)")
+@feature(
+    {f"rogers_satchell_{k}": k for k in RANGE}, unit="log price per bar", source="Rogers and Satchell (1991)"
+)
 def rogers_satchell(x: Segment) -> list[Floats]:
     """Range volatility that a drift does not bias."""
-    return list(np.sqrt(_rogers_satchell(x)))
+    return [np.sqrt(variance) for variance in _rogers_satchell(x)]
 
 
 @feature({f"yang_zhang_{k}": k + 1 for k in RANGE}, unit="log price per bar", source="Yang and Zhang (2000)")
@@ -122,9 +128,7 @@ def yang_zhang(x: Segment) -> list[Floats]:
     body = w.spread(np.log(x.close / x.open), *RANGE).std
     share = [0.34 / (1.34 + (k + 1) / (k - 1)) for k in RANGE]
     within = _rogers_satchell(x)
-    return [
-        np.sqrt(gap[i] ** 2 + k * body[i] ** 2 + (1 - k) * within[i]) for i, k in enumerate(share)
-    ]
+    return [np.sqrt(gap[i] ** 2 + k * body[i] ** 2 + (1 - k) * within[i]) for i, k in enumerate(share)]
 
 
 @feature({"hvol_ratio_10_60": 61, "hvol_ratio_20_120": 121}, unit="ratio")
@@ -153,20 +157,24 @@ def volatility_rank(x: Segment) -> Floats:
     return w.rank(inputs.return_std(x, 20), 120)
 
 
-@feature({"downside_share_60": 61}, unit="share, 0 to 1", source="Barndorff-Nielsen, Kinnebrock and Shephard (2010)")
+@feature(
+    {"downside_share_60": 61},
+    unit="share, 0 to 1",
+    source="Barndorff-Nielsen, Kinnebrock and Shephard (2010)",
+)
 def downside_share(x: Segment) -> Floats:
     """Share of the squared returns of 60 bars that fell; 0.5 if flat."""
     squares = inputs.log_return(x) ** 2
-    fallen = w.sums(np.where(inputs.log_return(x) < 0, squares, 0.0), 60)[0]
-    return w.ratio(fallen, w.sums(squares, 60)[0], 0.5)
+    fallen = w.total(np.where(inputs.log_return(x) < 0, squares, 0.0), 60)
+    return w.ratio(fallen, w.total(squares, 60), 0.5)
 
 
 @feature({"jump_share_60": 62}, unit="share, 0 to 1", source="Barndorff-Nielsen and Shephard (2004)")
 def jump_share(x: Segment) -> Floats:
     """Part of the realised variance of 60 bars that bipower variation does not explain; 0 if flat."""
     size = np.abs(inputs.log_return(x))
-    bipower = (np.pi / 2) * w.sums(size * w.lag(size, 1), 60)[0]
-    realised = w.sums(size**2, 60)[0]
+    bipower = (np.pi / 2) * w.total(size * w.lag(size, 1), 60)
+    realised = w.total(size**2, 60)
     return np.maximum(w.ratio(realised - bipower, realised), 0.0)
 
 
@@ -179,8 +187,8 @@ def ewma_volatility(x: Segment) -> Floats:
 @feature({"ulcer_60": 119}, unit="log price", source="Martin and McCann (1989)")
 def ulcer(x: Segment) -> Floats:
     """Root mean square drawdown from the highest close of 60 bars."""
-    fall = np.log(x.close / w.highest(x.close, 60)[0])
-    return np.sqrt(w.means(fall**2, 60)[0])
+    fall = np.log(x.close / w.highest(x.close, 60))
+    return np.sqrt(w.mean(fall**2, 60))
 
 
 @feature({"atr_ratio_7_21": w.wilder_memory(21) + 1}, unit="ratio")

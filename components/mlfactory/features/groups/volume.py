@@ -39,7 +39,9 @@ def volume_course(x: Segment) -> list[Floats]:
     return [w.ratio(mean[0], mean[2], 1.0), w.ratio(std[2], mean[2])]
 
 
-@feature({f"obv_{k}": k + 1 for k in (20, 60)}, unit="share, -1 to 1", source="Granville (1963)", needs_volume=True)
+@feature(
+    {f"obv_{k}": k + 1 for k in (20, 60)}, unit="share, -1 to 1", source="Granville (1963)", needs_volume=True
+)
 def on_balance(x: Segment) -> list[Floats]:
     """On-balance volume of the window over its total volume."""
     signed, total = w.sums(inputs.signed_volume(x), 20, 60), w.sums(x.volume, 20, 60)
@@ -50,28 +52,30 @@ def on_balance(x: Segment) -> list[Floats]:
 def money_flow(x: Segment) -> Floats:
     """Chaikin money flow: volume weighted by the close location value, over volume."""
     place = w.ratio((x.close - x.low) - (x.high - x.close), inputs.span(x))
-    return w.ratio(w.sums(place * x.volume, 20)[0], w.sums(x.volume, 20)[0])
+    return w.ratio(w.total(place * x.volume, 20), w.total(x.volume, 20))
 
 
 @feature({f"price_volume_corr_{k}": k + 1 for k in (20, 60)}, unit="correlation", needs_volume=True)
 def price_volume_correlation(x: Segment) -> list[Floats]:
     """Correlation of log return and volume."""
-    return list(w.pairs(inputs.log_return(x), x.volume, 20, 60).correlation)
+    return w.pairs(inputs.log_return(x), x.volume, 20, 60).correlation
 
 
 @feature({"abs_return_volume_corr_60": 61}, unit="correlation", source="Karpoff (1987)", needs_volume=True)
 def size_volume_correlation(x: Segment) -> Floats:
     """Correlation of absolute log return and volume, 60 bars."""
-    return w.pairs(np.abs(inputs.log_return(x)), x.volume, 60).correlation[0]
+    return w.correlation(np.abs(inputs.log_return(x)), x.volume, 60)
 
 
 @feature({"volume_autocorr_lag1": 61}, unit="correlation", needs_volume=True)
 def volume_autocorrelation(x: Segment) -> Floats:
     """Correlation of 60 volumes with those one bar earlier."""
-    return w.pairs(x.volume, w.lag(x.volume, 1), 60).correlation[0]
+    return w.correlation(x.volume, w.lag(x.volume, 1), 60)
 
 
-@feature({"force_13": w.ema_memory(13) + 1}, unit="log price per bar", source="Elder (1993)", needs_volume=True)
+@feature(
+    {"force_13": w.ema_memory(13) + 1}, unit="log price per bar", source="Elder (1993)", needs_volume=True
+)
 def force(x: Segment) -> Floats:
     """Force index: exponential average of return times volume, over the average of volume."""
     top = w.decayed_mean(inputs.log_return(x) * x.volume, 2 / 14)
@@ -82,11 +86,11 @@ def force(x: Segment) -> Floats:
 def ease_of_movement(x: Segment) -> Floats:
     """Mean over 14 bars of midpoint return times range ratio over volume ratio; a bar without volume counts 0."""
     middle = x.low + (x.high - x.low) / 2
-    mean = w.means(x.volume, 14)[0]
+    mean = w.mean(x.volume, 14)
     relative = w.ratio(mean, x.volume)
-    width = w.ratio(inputs.span(x), w.means(inputs.span(x), 14)[0])
+    width = w.ratio(inputs.span(x), w.mean(inputs.span(x), 14))
     moved = np.log(middle / w.lag(middle, 1))
-    return w.means(1e4 * moved * width * np.minimum(relative, 100.0), 14)[0]
+    return w.mean(1e4 * moved * width * np.minimum(relative, 100.0), 14)
 
 
 @shared
@@ -95,7 +99,8 @@ def _vwap(x: Segment) -> Floats:
     anchor = x.open[inputs.session_start(x)]
     money = inputs.by_session(x, (inputs.typical(x) - anchor) * x.volume, np.cumsum)
     total = inputs.by_session(x, x.volume, np.cumsum)
-    return anchor + w.ratio(money, total)
+    out: Floats = anchor + w.ratio(money, total)
+    return out
 
 
 def _level(setting: Setting) -> dict[str, int]:
@@ -119,7 +124,8 @@ def vwap(x: Segment) -> Floats:
 @feature(_distance, unit="ratio minus 1", needs_volume=True)
 def price_to_vwap(x: Segment) -> Floats:
     """Close over the session's volume-weighted price, minus 1."""
-    return (x.close - _vwap(x)) / _vwap(x)
+    out: Floats = (x.close - _vwap(x)) / _vwap(x)
+    return out
 
 
 @feature(_share, unit="share, -1 to 1", needs_volume=True)
@@ -142,7 +148,7 @@ def price_to_weighted(x: Segment) -> Floats:
 def up_volume(x: Segment) -> Floats:
     """Share of the volume of 20 bars traded in rising bars; 0.5 without volume."""
     rising = np.where(inputs.change(x) > 0, x.volume, 0.0)
-    return w.ratio(w.sums(rising, 20)[0], w.sums(x.volume, 20)[0], 0.5)
+    return w.ratio(w.total(rising, 20), w.total(x.volume, 20), 0.5)
 
 
 @feature({"volume_rank_120": 120}, unit="share, 0 to 1", needs_volume=True)

@@ -25,7 +25,7 @@ DB4 = 8
 
 def support(level: int, taps: int = DB4) -> int:
     """Rows that decide a coefficient of ``level``."""
-    return (2**level - 1) * (taps - 1) + 1
+    return ((1 << level) - 1) * (taps - 1) + 1
 
 
 def _rows(level: int) -> int:
@@ -56,7 +56,7 @@ def _volume_bands(x: Segment) -> Floats:
 
 
 def _energies(bands: Floats) -> Floats:
-    return np.stack([w.sums(band**2, ENERGY)[0] for band in bands])
+    return np.stack([w.total(band**2, ENERGY) for band in bands])
 
 
 @shared
@@ -104,22 +104,34 @@ def trend_strength(x: Segment) -> Floats:
 @feature({"wave_trend_direction": support(4) + 1}, unit="-1, 0, 1", source=SOURCE)
 def trend_direction(x: Segment) -> Floats:
     """Sign of the trend beyond 16 bars."""
-    return np.sign(_close_bands(x)[LEVELS])
+    out: Floats = np.sign(_close_bands(x)[LEVELS])
+    return out
 
 
 @feature({"wave_noise_60": 8 + 60}, unit="log price per bar", source="Donoho and Johnstone (1994)")
 def noise(x: Segment) -> Floats:
     """Mean absolute coefficient of the finest scale over 60 bars, as the deviation of a normal law."""
-    return np.sqrt(np.pi) * w.means(np.abs(_close_bands(x)[0]), 60)[0]
+    out: Floats = np.sqrt(np.pi) * w.mean(np.abs(_close_bands(x)[0]), 60)
+    return out
 
 
-@feature({f"wave_volume_{name}": _rows(k) for name, k in VOLUME}, unit="standard deviations", source=SOURCE, needs_volume=True)
+@feature(
+    {f"wave_volume_{name}": _rows(k) for name, k in VOLUME},
+    unit="standard deviations",
+    source=SOURCE,
+    needs_volume=True,
+)
 def volume_coefficients(x: Segment) -> list[Floats]:
     """Db4 coefficients of the change of log volume, scales of 2 to 8 bars and the trend beyond; 0 if constant."""
     return _scaled(_volume_bands(x), _volume_energies(x))
 
 
-@feature({f"wave_volume_energy_{name}": _rows(3) for name, _ in VOLUME}, unit="share, 0 to 1", source=SOURCE, needs_volume=True)
+@feature(
+    {f"wave_volume_energy_{name}": _rows(3) for name, _ in VOLUME},
+    unit="share, 0 to 1",
+    source=SOURCE,
+    needs_volume=True,
+)
 def volume_energies(x: Segment) -> list[Floats]:
     """Share of each scale in the energy of log volume changes over 64 bars; 0 if constant."""
     return _shares(_volume_energies(x))
