@@ -1,0 +1,29 @@
+"""Parameters of the dataset stage."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from mlfactory.common.params import Params as Base
+
+
+class Params(Base):
+    """Which rows and columns models see, and how rows are parted."""
+
+    scheme: Literal["kfold", "walk_forward"] = "kfold"
+    """``kfold`` trains on both sides of each held-out block, ``walk_forward`` on the past alone"""
+    n_folds: int = Field(default=5, ge=2)
+    train_blocks: int = Field(default=0, ge=0)
+    """walk-forward: blocks to train on before each held-out one; 0 is all of them"""
+    test_fraction: float = Field(default=0.2, gt=0, lt=1)
+    """last share of the rows, in time, that is locked away"""
+    inner_fraction: float = Field(default=0.15, ge=0, lt=1)
+    """last share of each fold's training rows that validates early stopping"""
+    embargo_bars: int = Field(default=0, ge=0)
+    """bars after each held-out label in which no training row may start; 0 is the longest label"""
+    stride: int = Field(default=1, ge=1)
+    """train and predict at every ``stride``-th bar of the calendar, counted from the epoch"""
+    feature_sets: dict[Literal["boosting_optimal", "neural_optimal"], list[str]] = Field(default={})
+    """columns or ``group:NAME`` in place of a set's own choice"""
+    steps: int = Field(default=60, ge=1)
+    """bars per timeframe in a window of ``transformer_raw``"""

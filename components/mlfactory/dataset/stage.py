@@ -1,0 +1,228 @@
+"""From columns and labels to what training reads: a matrix per feature set, the index, and the locked test's labels."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mlfactory.common.artifacts import (
+    Provenance,
+    provenance,
+    read_provenance,
+    read_table,
+    write_matrix,
+    write_table,
+)
+from mlfactory.common.bars import Instrument, minutes, timestamps
+from mlfactory.common.errors import InputError
+from mlfactory.common.index import Index, write_index
+from mlfactory.common.ladder import read_ladder
+from mlfactory.common.params import parse
+from mlfactory.common.raw_bars import CHANNELS, KIND, RawBars, depths, write_raw_bars
+from mlfactory.common.stage import Summary, main
+from mlfactory.dataset.feature_sets import BOOSTING, NEURAL, feature_sets, longest_lookback
+from mlfactory.dataset.params import Params
+from mlfactory.dataset.parts import Labels, Rows, build_index, choose_rows
+
+SESSIONS_PER_YEAR = {True: 365, False: 252}
+"""by whether the market never closes"""
+
+
+def run(  # noqa: PLR0913  (one argument per artifact)
+    features: Path,
+    labels: Path,
+    mtf: Path,
+    boosting_optimal: Path,
+    neural_optimal: Path,
+    transformer_raw: Path,
+    index: Path,
+    test_labels: Path,
+    params: Params = Params(),  # noqa: B008  (frozen)
+) -> Summary:
+    """Part the rows and write what each family trains on.
+
+    Args:
+        features: the ``features`` table.
+        labels: the ``labels`` table.
+        mtf: the ``mtf`` folder.
+        boosting_optimal: matrix to write; all columns that are not levels.
+        neural_optimal: matrix to write; the same without higher timeframes.
+        transformer_raw: folder to write; raw bars of every timeframe and where each row's windows end.
+        index: folder to write; rows, development labels and folds.
+        test_labels: table to write; labels of the locked test, for the report alone.
+        params: rows, folds and feature sets.
+
+    Raises:
+        InputError: the inputs do not belong together, a column is not finite, or a fold is too small.
+    """
+    catalogue = _catalogue(features)
+    sets = feature_sets(catalogue, {str(name): names for name, names in params.feature_sets.items()})
+    lookback = longest_lookback(catalogue, sets)
+    frame, facts = read_table(labels, "labels")
+    minute = minutes(frame["timestamp"])
+    rows = choose_rows(
+        minute,
+        frame["segment"].to_numpy(dtype=np.int64, copy=True),
+        frame["session"].to_numpy(dtype=np.int64, copy=True),
+        lookback=lookback,
+        bar_minutes=int(facts["bar_minutes"]),
+        params=params,
+    )
+    longest = max(int(barrier["max_bars"]) for barrier in facts["barriers"].values())
+    embargo = params.embargo_bars or longest
+    found = {int(h): _labels(frame, int(h), rows) for h in facts["horizons"]}
+    built = build_index(rows, found, embargo, params)
+    columns = _columns(features, sets, minute, rows)
+    raw = _raw(mtf, rows, params.steps, len(minute))
+
+    chosen = params.model_dump(mode="json")
+    inputs = {"features": features, "mtf": mtf}
+    label_free = provenance("", "dataset", inputs, chosen, lookback=lookback)
+    for path, name in ((boosting_optimal, BOOSTING), (neural_optimal, NEURAL)):
+        write_matrix(path, {c: columns[c] for c in sets[name]}, {**label_free, "artifact": name})
+    write_raw_bars(transformer_raw, raw, {**label_free, "artifact": KIND})
+    about = {
+        **_market(facts, rows),
+        "embargo_bars": embargo,
+        "longest_label": longest,
+        "scheme": params.scheme,
+        "stride": params.stride,
+        "test_row": rows.test_row,
+        "development_labels": _digest(built),
+    }
+    write_index(index, built, {**label_free, "artifact": "index", **about})
+    locked = provenance("test_labels", "dataset", {**inputs, "labels": labels}, chosen)
+    write_table(test_labels, _test_labels(frame, rows, found, minute), locked)
+    return _summary(rows, sets, built, len(frame))
+
+
+def _catalogue(features: Path) -> list[dict[str, Any]]:
+    catalogue = read_provenance(features).get("catalogue") if features.exists() else None
+    if not catalogue:
+        raise InputError(f"{features} is not the table 'features': it has no catalogue of columns")
+    return list(catalogue)
+
+
+def _columns(features: Path, sets: Mapping[str, Sequence[str]], minute: Any, rows: Rows) -> dict[str, Any]:
+    """Read the columns of all sets at the rows kept.
+
+    Raises:
+        InputError: features and labels have other rows, or a column is not finite in a row kept.
+    """
+    names = list(dict.fromkeys(name for columns in sets.values() for name in columns))
+    frame, _ = read_table(features, "features", ["timestamp", *names])
+    if len(frame) != len(minute) or (minutes(frame["timestamp"]) != minute).any():
+        raise InputError(
+            f"features ({len(frame)} rows) and labels ({len(minute)} rows) were not made of the same bars"
+        )
+    if (np.diff(minute) <= 0).any():
+        raise InputError("two bars have the same timestamp, or they are not in order of time")
+    columns = {name: frame[name].to_numpy(dtype=np.float32, copy=False)[rows.bar] for name in names}
+    for name, values in columns.items():
+        if not (finite := np.isfinite(values)).all():
+            at = int(np.argmin(finite))
+            raise InputError(
+                f"column {name} is not finite in {int((~finite).sum())} of {len(values)} rows after the warm-up, "
+                f"first at {timestamps(rows.minute[at : at + 1])[0]:%Y-%m-%d %H:%M}"
+            )
+    return columns
+
+
+def _labels(frame: pd.DataFrame, horizon: int, rows: Rows) -> Labels:
+    def at_rows(name: str, kind: type) -> Any:
+        return frame[f"{name}_h{horizon}"].to_numpy(dtype=kind, copy=True)[rows.bar]
+
+    return Labels(
+        label=at_rows("label", np.int8) + np.int8(1),
+        valid=at_rows("valid", np.bool_),
+        end=at_rows("end", np.int64),
+        long_net=at_rows("long_net", np.float64),
+        short_net=at_rows("short_net", np.float64),
+    )
+
+
+def _raw(mtf: Path, rows: Rows, steps: int, bars: int) -> RawBars:
+    ladder = read_ladder(mtf)
+    if len(ladder.alignment) != bars:
+        raise InputError(
+            f"mtf ({len(ladder.alignment)} rows) and labels ({bars} rows) were not made of the same bars"
+        )
+    end = np.ascontiguousarray(ladder.alignment[rows.bar])
+    tables, depth = {}, np.empty_like(end)
+    for k, step in enumerate(ladder.steps):
+        table = ladder.tables[step]
+        tables[step] = np.column_stack([getattr(table, name) for name in CHANNELS])
+        depth[:, k] = depths(table.segment, end[:, k])
+    return RawBars(ladder.steps, tables, end, depth, steps, {})
+
+
+def _market(facts: Provenance, rows: Rows) -> dict[str, Any]:
+    """State what turns bars into years; counts of rows and sessions only."""
+    instrument = parse(Instrument, facts["instrument"], "instrument")
+    sessions = len(np.unique(rows.session))
+    per_year = SESSIONS_PER_YEAR[instrument.continuous]
+    return {
+        "instrument": facts["instrument"],
+        "bar_minutes": facts["bar_minutes"],
+        "barriers": facts["barriers"],
+        "cost": facts["cost"],
+        "sessions": sessions,
+        "sessions_per_year": per_year,
+        "bars_per_year": per_year * len(rows.bar) / sessions,
+    }
+
+
+def _digest(index: Index) -> str:
+    """Hash the labels that training may know.
+
+    It stands in the index in place of the hash of the whole table, which depends on the locked test.
+    """
+    digest = hashlib.sha256()
+    for h in index.horizons:
+        for values in (index.label, index.end, index.long_net, index.short_net):
+            digest.update(np.ascontiguousarray(values[h]).tobytes())
+    return digest.hexdigest()
+
+
+def _test_labels(frame: pd.DataFrame, rows: Rows, labels: Mapping[int, Labels], minute: Any) -> pd.DataFrame:
+    """Stack the known labels of the locked test over horizons."""
+    parts = []
+    for h, found in labels.items():
+        row = rows.test[found.valid[rows.test]]
+        bar = rows.bar[row]
+        exits = {
+            name: frame[f"{name}_h{h}"].to_numpy(dtype=np.int64, copy=True)[bar]
+            for name in ("long_end", "short_end")
+        }
+        part = {
+            "row": row,
+            "timestamp": timestamps(minute[bar]),
+            "session": rows.session[row],
+            "horizon": np.full(len(row), h, np.int16),
+            "label": found.label[row],
+            "bar": bar,
+            "end": found.end[row],
+            "end_timestamp": timestamps(minute[found.end[row]]),
+            "long_net": found.long_net[row],
+            "short_net": found.short_net[row],
+            **exits,
+        }
+        parts.append(pd.DataFrame(part))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _summary(rows: Rows, sets: Mapping[str, Sequence[str]], index: Index, bars: int) -> Summary:
+    sizes = ", ".join(f"{name} {len(columns)} columns" for name, columns in sets.items())
+    line = (
+        f"{len(rows.bar):,} of {bars:,} bars after the warm-up; {len(rows.development):,} development and "
+        f"{len(rows.test):,} locked rows; {index.n_folds} folds; {sizes}"
+    )
+    counts = {"rows": len(rows.bar), "development": len(rows.development), "locked": len(rows.test)}
+    return Summary(line, {**counts, **{f"columns_{name}": len(columns) for name, columns in sets.items()}})
+
+
+if __name__ == "__main__":
+    main(run)

@@ -1,0 +1,284 @@
+"""The dataset stage: which rows and columns models see, and that training learns nothing of the locked test."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from tests.conftest import make_bars
+from tests.dataset.conftest import CATALOGUE, LOOKBACK, OUTPUTS, Case, table
+
+from mlfactory.common.artifacts import provenance, read_folder, read_matrix, read_table, sha256
+from mlfactory.common.bars import write_bars
+from mlfactory.common.errors import InputError
+from mlfactory.common.index import Index, read_index
+from mlfactory.common.raw_bars import depths, read_raw_bars
+from mlfactory.common.splits import HELD_OUT, INNER, REFIT, TRAIN, UNUSED
+from mlfactory.dataset.params import Params
+from mlfactory.dataset.parts import Labels, Rows, build_index
+
+Made = tuple[Case, Path]
+SCHEMES: dict[str, dict[str, Any]] = {
+    "kfold": {},
+    "expanding": {"scheme": "walk_forward"},
+    "rolling": {"scheme": "walk_forward", "train_blocks": 2},
+}
+
+
+def touching(index: Index, horizon: int, fold: int, embargo: int) -> int:
+    """Count pairs of training and validation spans that meet or violate the embargo, by comparing every pair."""
+    count = 0
+    for fitted, kept in ((TRAIN, HELD_OUT), (INNER, HELD_OUT), (TRAIN, INNER)):
+        rows, held = index.rows(horizon, fold, fitted), index.rows(horizon, fold, kept)
+        start, end = index.bar[rows][:, None], index.end[horizon][rows][:, None]
+        first, last = index.bar[held], index.end[horizon][held]
+        if fold == REFIT and kept == HELD_OUT:
+            last = np.full(len(held), len(index) * 10)
+        count += int(((start <= last + embargo) & (end >= first)).sum())
+    return count
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_no_training_span_meets_a_held_out_span(case: Case, scheme: str) -> None:
+    index = read_index(case.make(**SCHEMES[scheme]) / "index")
+    assert index.facts["embargo_bars"] == 50
+    for h in index.horizons:
+        for fold in (*range(3), REFIT):
+            assert touching(index, h, fold, embargo=50) == 0
+
+
+def test_that_check_catches_an_embargo_that_is_too_short(case: Case) -> None:
+    index = read_index(case.make(embargo_bars=1) / "index")
+    assert touching(index, 20, 0, embargo=1) == 0
+    assert touching(index, 20, 0, embargo=50) > 0
+
+
+# What training reads of the locked test: nothing.
+
+
+def training_reads(folder: Path) -> dict[str, str]:
+    return {name: sha256(folder / name) for name in OUTPUTS if name != "test_labels"}
+
+
+def test_other_labels_in_the_locked_test_leave_every_byte_that_training_reads(
+    made: Made, tmp_path: Path
+) -> None:
+    case, out = made
+    index = read_index(out / "index")
+    first = int(index.bar[index.facts["test_row"]])
+    frame, facts = read_table(case.folder / "labels", "labels")
+    later = frame.index >= first
+    for h in case.horizons:
+        frame.loc[later, f"label_h{h}"] *= -1
+        frame.loc[later, f"valid_h{h}"] = True
+        frame.loc[later, f"long_net_h{h}"] = 0.5
+    write(tmp_path / "labels", frame, facts)
+    other = case.make("other_labels", labels=tmp_path / "labels")
+    assert training_reads(other) == training_reads(out)
+    assert sha256(other / "test_labels") != sha256(out / "test_labels")
+
+
+def write(path: Path, frame: pd.DataFrame, facts: dict[str, Any]) -> None:
+    from mlfactory.common.artifacts import write_table
+
+    write_table(path, frame, {key: value for key, value in facts.items() if key not in ("rows", "columns")})
+
+
+def test_other_prices_in_the_locked_test_leave_the_index(made: Made, tmp_path: Path) -> None:
+    case, out = made
+    index = read_index(out / "index")
+    first = int(index.bar[index.facts["test_row"]])
+    scale = np.where(np.arange(len(case.bars)) < first, 1.0, 1.1 + 0.01 * np.sin(np.arange(len(case.bars))))
+    prices = {name: getattr(case.bars, name) * scale for name in ("open", "high", "low", "close")}
+    write_bars(tmp_path / "bars", replace(case.bars, **prices), provenance("bars", "ingest", {}, {}))
+    case.write_labels(tmp_path / "bars", tmp_path / "labels")
+    other = case.make("other_prices", labels=tmp_path / "labels")
+    assert training_reads(other) == training_reads(out)
+
+
+def test_those_checks_catch_an_index_that_keeps_labels_reaching_into_the_test(made: Made) -> None:
+    index = read_index(made[1] / "index")
+    label = {h: np.where(index.label[h] < 0, 1, index.label[h]) for h in index.horizons}
+    rows = Rows(index.bar, index.minute, index.segment, index.session, index.event, len(index) - 1)
+    kept = {
+        h: Labels(
+            label[h], np.ones(len(index), np.bool_), index.bar + 3, index.long_net[h], index.short_net[h]
+        )
+        for h in index.horizons
+    }
+    leaky = build_index(rows, kept, 5, Params(n_folds=2))
+    test_row = index.facts["test_row"]
+    assert (leaky.label[20][test_row:-4] != -1).any()
+    assert (index.label[20][test_row:] == -1).all()
+
+
+def test_the_index_is_blank_where_the_locked_test_could_speak(made: Made) -> None:
+    index = read_index(made[1] / "index")
+    first = index.bar[index.facts["test_row"]]
+    for h in index.horizons:
+        assert index.end[h].max() < first
+        blank = index.label[h] == -1
+        assert blank[index.bar >= first].all()
+        assert (index.end[h][blank] == -1).all()
+        assert np.isnan(index.long_net[h][blank]).all()
+        assert np.isnan(index.short_net[h][blank]).all()
+        assert blank[index.bar < first].any()  # rows whose trades reach into the test
+        assert (index.code[h][blank & (index.bar < first)] == UNUSED).all()
+
+
+def test_every_horizon_predicts_the_same_test_rows_whatever_their_outcome(made: Made) -> None:
+    index = read_index(made[1] / "index")
+    expected = np.flatnonzero(index.event & (np.arange(len(index)) >= index.facts["test_row"]))
+    for h in index.horizons:
+        assert index.rows(h, REFIT, HELD_OUT).tolist() == expected.tolist()
+
+
+def test_the_test_labels_are_those_of_the_labels_table(made: Made) -> None:
+    case, out = made
+    index = read_index(out / "index")
+    locked, _ = read_table(out / "test_labels", "test_labels")
+    labels, _ = read_table(case.folder / "labels", "labels")
+    assert set(locked["horizon"]) == {5, 20}
+    for h in index.horizons:
+        part = locked[locked["horizon"] == h]
+        source = labels.iloc[part["bar"]].reset_index(drop=True)
+        assert part["row"].min() >= index.facts["test_row"]
+        assert index.event[part["row"]].all()
+        assert source[f"valid_h{h}"].all()
+        assert (part["label"].to_numpy() == source[f"label_h{h}"].to_numpy() + 1).all()
+        for name in ("end", "long_net", "short_net", "long_end", "short_end"):
+            assert (part[name].to_numpy() == source[f"{name}_h{h}"].to_numpy()).all()
+        assert (part["timestamp"].to_numpy() == source["timestamp"].to_numpy()).all()
+        ends = labels["timestamp"].iloc[part["end"]].to_numpy()
+        assert (part["end_timestamp"].to_numpy() == ends).all()
+
+
+# Rows and columns.
+
+
+def test_rows_are_the_bars_after_the_warm_up_of_each_segment(made: Made) -> None:
+    case, out = made
+    index = read_index(out / "index")
+    assert index.bar.tolist() == np.flatnonzero(case.bars.row_in_segment >= LOOKBACK - 1).tolist()
+    assert (index.minute == case.bars.minute[index.bar]).all()
+
+
+def test_every_matrix_row_is_the_row_of_its_bar(made: Made) -> None:
+    _, out = made
+    index = read_index(out / "index")
+    boosting = read_matrix(out / "boosting_optimal", "boosting_optimal")
+    assert boosting.columns == ("return_1", "slow_30", "mtf_5_return")
+    assert (boosting.values == index.bar[:, None] + np.array([0, 2, 3]) / 4).all()
+
+
+def test_sequence_models_get_no_higher_timeframe_and_nobody_gets_a_level(made: Made) -> None:
+    assert read_matrix(made[1] / "neural_optimal", "neural_optimal").columns == ("return_1", "slow_30")
+
+
+def test_a_set_of_the_users_own_names_columns_or_groups(case: Case) -> None:
+    out = case.make(feature_sets={"neural_optimal": ["group:mtf", "return_1"]})
+    assert read_matrix(out / "neural_optimal", "neural_optimal").columns == ("return_1", "mtf_5_return")
+
+
+def test_events_lie_at_calendar_instants_wherever_the_file_starts(tmp_path: Path) -> None:
+    bars = make_bars(3000)
+    events = []
+    for name, part in (("whole", bars), ("late", bars[7:])):
+        (tmp_path / name).mkdir()
+        index = read_index(Case(tmp_path / name, part).make(stride=3) / "index")
+        events.append(set(index.minute[index.event].tolist()))
+    assert events[1] < events[0]
+    assert {minute % 3 for minute in events[0]} == {0}
+
+
+def test_raw_windows_hold_the_last_closed_bars_of_each_timeframe(made: Made) -> None:
+    case, out = made
+    raw, index = read_raw_bars(out / "transformer_raw"), read_index(out / "index")
+    assert raw.timeframes == (1, 5, 15)
+    assert raw.end.shape == raw.depth.shape == (len(index), 3)
+    for row in (0, 500, 2000, len(index) - 1):
+        last = raw.tables[1][raw.end[row, 0]]
+        bar = index.bar[row]
+        assert last.tolist() == [
+            getattr(case.bars, name)[bar] for name in ("open", "high", "low", "close", "volume")
+        ]
+        assert raw.depth[row, 0] == case.bars.row_in_segment[bar] + 1
+    assert read_folder(out / "transformer_raw", "transformer_raw")["full_rows"] == raw.full().sum() > 0
+
+
+def test_the_depth_of_a_window_is_counted_within_its_segment() -> None:
+    assert depths(np.array([0, 0, 0, 1, 1]), np.array([-1, 0, 2, 3, 4], np.int32)).tolist() == [0, 1, 3, 1, 2]
+
+
+def test_two_runs_give_the_same_bytes(made: Made) -> None:
+    case, out = made
+    again = case.make("again")
+    assert {name: sha256(again / name) for name in OUTPUTS} == {name: sha256(out / name) for name in OUTPUTS}
+
+
+def test_the_market_facts_turn_bars_into_years(made: Made) -> None:
+    facts = read_index(made[1] / "index").facts
+    assert facts["instrument"]["symbol"] == "TOY"
+    assert facts["bars_per_year"] == pytest.approx(252 * facts["rows"] / facts["sessions"])
+
+
+# Errors.
+
+
+def test_a_column_that_is_not_finite_is_named_with_its_first_row(case: Case) -> None:
+    frame = table(case.bars)
+    frame.loc[1000, "slow_30"] = np.nan
+    case.write_features(frame)
+    with pytest.raises(InputError, match=r"column slow_30 is not finite in 1 of 2942 rows .* first at 2024-"):
+        case.make()
+    assert not (case.folder / "out").exists()
+
+
+def test_a_level_that_is_not_finite_is_nobodys_business(case: Case) -> None:
+    frame = table(case.bars)
+    frame.loc[1000, "ema_20"] = np.nan
+    case.write_features(frame)
+    case.make()
+
+
+def test_features_of_other_bars_are_refused(case: Case) -> None:
+    case.write_features(table(case.bars[:2990]))
+    with pytest.raises(InputError, match=r"features \(2990 rows\) and labels \(3000 rows\)"):
+        case.make()
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"n_folds": 70}, "fold [0-9]+ of 70 keeps [0-9]+ held-out rows of [0-9]+ "),
+        ({"embargo_bars": 2900}, "keeps 0 training rows"),
+        ({"stride": 200}, "the development has [0-9]+ rows, of 2942 .* stride 200"),
+        ({"test_fraction": 0.01}, "the locked test has [0-9]+ rows"),
+        (
+            {"feature_sets": {"neural_optimal": ["rsi_14"]}},
+            "neural_optimal names rsi_14, .*groups: mtf, returns, trend",
+        ),
+        ({"feature_sets": {"neural_optimal": []}}, "the feature set neural_optimal is empty"),
+        ({"feature_sets": {"neural": ["return_1"]}}, "dataset.feature_sets.neural"),
+        ({"scheme": "random"}, "dataset.scheme is 'random'"),
+    ],
+)
+def test_bad_parameters_are_errors_with_names_and_numbers(case: Case, params: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        case.make(**params)
+    assert not (case.folder / "out").exists()
+
+
+def test_a_look_back_longer_than_every_segment_is_an_error(case: Case) -> None:
+    case.write_features(table(case.bars), [{**column, "lookback": 5000} for column in CATALOGUE])
+    with pytest.raises(InputError, match="no bar of 3000 has the 5000 bars of history"):
+        case.make()
+
+
+def test_a_class_that_never_occurs_is_an_error(tmp_path: Path) -> None:
+    far = {"barriers": {"20": {"take_profit": 500, "stop_loss": 500, "max_bars": 20}}}
+    case = Case(tmp_path, make_bars(3000), horizons=(20,), label_params=far)
+    with pytest.raises(InputError, match="horizon 20, fold 1 of 3, hold no label short or long"):
+        case.make()
