@@ -5,7 +5,7 @@ from mlfactory.features.stage import run
 
 
 def warm() -> None:
-    """Run the stage on toy bars with all columns."""
+    """Run the stage on toy bars."""
     with folder() as place:
         bars = write_toy_bars(place / "bars")
         write_toy_regime(place / "regime", bars)

@@ -1,0 +1,15 @@
+"""Compile the kernels of this stage, when its image is built."""
+
+from mlfactory.common.rehearsal import folder, write_toy_bars
+from mlfactory.labels.stage import run
+
+
+def warm() -> None:
+    """Run the stage on toy bars."""
+    with folder() as place:
+        write_toy_bars(place / "bars")
+        run(place / "bars", place / "labels")
+
+
+if __name__ == "__main__":
+    warm()
