@@ -1,5 +1,6 @@
 """The dataset stage: which rows and columns models see, and that training learns nothing of the locked test."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -246,6 +247,23 @@ def test_a_level_that_is_not_finite_is_nobodys_business(case: Case) -> None:
 def test_features_of_other_bars_are_refused(case: Case) -> None:
     case.write_features(table(case.bars[:2990]))
     with pytest.raises(InputError, match=r"features \(2990 rows\) and labels \(3000 rows\)"):
+        case.make()
+
+
+def test_two_rows_of_the_same_bar_are_refused(case: Case, tmp_path: Path) -> None:
+    frame, facts = read_table(case.folder / "labels", "labels")
+    frame.loc[1500, "timestamp"] = frame.loc[1499, "timestamp"]
+    write(tmp_path / "twice", frame, facts)
+    with pytest.raises(InputError, match="two labels have the same timestamp"):
+        case.make(labels=tmp_path / "twice")
+
+
+def test_a_ladder_of_other_bars_is_refused(case: Case, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    other = Case(tmp_path / "other", case.bars[:2990])
+    shutil.rmtree(case.folder / "mtf")
+    (other.folder / "mtf").rename(case.folder / "mtf")
+    with pytest.raises(InputError, match=r"mtf \(2990 rows\) and labels \(3000 rows\)"):
         case.make()
 
 

@@ -29,6 +29,7 @@ from mlfactory.dataset.parts import Labels, Rows, build_index, choose_rows
 
 SESSIONS_PER_YEAR = {True: 365, False: 252}
 """by whether the market never closes"""
+_BATCH = 64  # columns in memory twice while they are read
 
 
 def run(  # noqa: PLR0913  (one argument per artifact)
@@ -63,6 +64,8 @@ def run(  # noqa: PLR0913  (one argument per artifact)
     lookback = longest_lookback(catalogue, sets)
     frame, facts = read_table(labels, "labels")
     minute = minutes(frame["timestamp"])
+    if (np.diff(minute) <= 0).any():
+        raise InputError("two labels have the same timestamp, or they are not in order of time")
     rows = choose_rows(
         minute,
         frame["segment"].to_numpy(dtype=np.int64, copy=True),
@@ -113,14 +116,16 @@ def _columns(features: Path, sets: Mapping[str, Sequence[str]], minute: Any, row
         InputError: features and labels have other rows, or a column is not finite in a row kept.
     """
     names = list(dict.fromkeys(name for columns in sets.values() for name in columns))
-    frame, _ = read_table(features, "features", ["timestamp", *names])
-    if len(frame) != len(minute) or (minutes(frame["timestamp"]) != minute).any():
+    times, _ = read_table(features, "features", ["timestamp"])
+    if not np.array_equal(minutes(times["timestamp"]), minute):
         raise InputError(
-            f"features ({len(frame)} rows) and labels ({len(minute)} rows) were not made of the same bars"
+            f"features ({len(times)} rows) and labels ({len(minute)} rows) were not made of the same bars"
         )
-    if (np.diff(minute) <= 0).any():
-        raise InputError("two bars have the same timestamp, or they are not in order of time")
-    columns = {name: frame[name].to_numpy(dtype=np.float32, copy=False)[rows.bar] for name in names}
+    columns = {}
+    for start in range(0, len(names), _BATCH):
+        frame, _ = read_table(features, "features", names[start : start + _BATCH])
+        for name in frame:
+            columns[name] = frame[name].to_numpy(dtype=np.float32, copy=False)[rows.bar]
     for name, values in columns.items():
         if not (finite := np.isfinite(values)).all():
             at = int(np.argmin(finite))
