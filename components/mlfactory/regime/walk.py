@@ -75,7 +75,8 @@ def walk_forward(bars: Bars, params: Params) -> dict[str, Floats]:
     out = np.full((n, k + 3), np.nan)
     seen = observations(bars, params)
     instants = refits(bars, params)
-    for begin, end in zip(instants, [*instants[1:], n], strict=True):
+    ends = np.append(instants[1:], n)[: len(instants)]
+    for begin, end in zip(instants, ends, strict=True):
         window = begin - params.window_bars
         mean, deviation = hmm.moments(seen[window:begin])
         x = (seen[window:end] - mean) / deviation
