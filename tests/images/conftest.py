@@ -1,5 +1,6 @@
 """The images, built once for all tests that need a Docker engine."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -16,5 +17,6 @@ def images() -> None:
     if shutil.which("docker") is None or subprocess.run(["docker", "info"], capture_output=True).returncode:
         pytest.skip("no Docker engine answers")
     command = [sys.executable, str(REPOSITORY / "images" / "build.py")]
-    done = subprocess.run(command, capture_output=True, text=True)
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "components")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -1,6 +1,7 @@
 """The pipeline gives the same numbers in containers as in processes."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -13,14 +14,20 @@ import pytest
 
 pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("images")]
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 TOLERANCE = 1e-9
 HASHES = re.compile(r"[0-9a-f]{64}")
 
 
 def run(out: Path, runner: str) -> Path:
     command = [sys.executable, "-m", "mlfactory_pipelines", "run", "--preset", "smoke"]
+    environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}/components:{REPOSITORY}/pipelines"}
     done = subprocess.run(
-        [*command, "--runner", runner, "--out", str(out)], capture_output=True, text=True, check=False
+        [*command, "--runner", runner, "--out", str(out)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return out

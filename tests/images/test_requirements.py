@@ -55,9 +55,11 @@ def closure(distribution: str) -> frozenset[str]:
 
 @cache
 def definitions(file: Path) -> dict[str, list[ast.stmt]]:
-    """The statements of a module by the name that they define."""
+    """The statements of a module by the name that they define, without imports for types alone."""
     found: dict[str, list[ast.stmt]] = defaultdict(list)
     for statement in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(statement, ast.If) and ast.unparse(statement.test) == "TYPE_CHECKING":
+            continue
         named = isinstance(statement, ast.FunctionDef | ast.ClassDef)
         found[statement.name if named else ""].append(statement)
     return found
