@@ -30,6 +30,10 @@ app = typer.Typer(
 )
 
 
+_WIDE = 240
+"""Columns of a table that goes to a file or a pipe."""
+
+
 class Runner(StrEnum):
     """Where steps run."""
 
@@ -278,18 +282,25 @@ def stages(as_json: Json = False) -> None:
         from mlfactory_pipelines.training import components
 
         rows = [_stage_row(name, component, plan) for name, component in components(plan).items()]
-    _print(rows, ("stage", "image", "inputs", "outputs", "parameters"), as_json)
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    for row in rows:
+        typer.echo(f"{row['stage']}: {row['about']}")
+        for key in ("image", "inputs", "outputs", "parameters"):
+            value = row[key]
+            typer.echo(f"    {key:<11} {value if isinstance(value, str) else ', '.join(value)}")
 
 
 def _stage_row(name: str, component: Any, plan: "Plan") -> dict[str, Any]:
     spec = component.component_spec
-    parameters = plan.sections.get(name, {"model": "", "horizon": "", "params": ""})
+    inputs = sorted(key for key in spec.inputs or {} if key != "params")
     return {
         "stage": name,
         "image": spec.implementation.container.image,
-        "inputs": sorted(key for key in spec.inputs if key != "params"),
+        "inputs": inputs,
         "outputs": sorted(spec.outputs),
-        "parameters": sorted(parameters),
+        "parameters": list(plan.sections.get(name, ())),
         "about": (spec.description or "").partition("\n")[0],
     }
 
@@ -303,9 +314,10 @@ def _print(rows: Sequence[dict[str, Any]], columns: Sequence[str], as_json: bool
 
     table = Table(*columns, box=None)
     for row in rows:
-        cells = (row[key] for key in columns)
-        table.add_row(*(", ".join(cell) if isinstance(cell, list) else str(cell) for cell in cells))
-    Console().print(table)
+        table.add_row(*(str(row[key]) for key in columns))
+    console = Console()
+    console = console if console.is_terminal else Console(width=_WIDE)
+    console.print(table)
 
 
 def _say(text: str) -> None:

@@ -1,8 +1,11 @@
 """What can be refused before anything is created: file, contract, number of bars, folder, engine."""
 
+import math
+import shutil
+from dataclasses import asdict
 from pathlib import Path
 
-from mlfactory.common.artifacts import sha256
+from mlfactory.common.artifacts import new_file, sha256
 from mlfactory.common.errors import InputError
 from mlfactory.common.params import parse
 from mlfactory_pipelines.local import DOCKER
@@ -34,26 +37,61 @@ def check_input(plan: Plan) -> None:
     Raises:
         InputError: the file is missing, empty, unreadable or short, lacks a column, or the symbol is unknown.
     """
+    from mlfactory.ingest.checks import detect_grid
     from mlfactory.ingest.instruments import instrument
     from mlfactory.ingest.params import Params
-    from mlfactory.ingest.source import local_copy, read_rows
+    from mlfactory.ingest.source import NO_TIME, local_copy, read_rows
 
     ingest = parse(Params, plan.sections["ingest"], "ingest")
     if plan.top.symbol:
         instrument(plan.top.symbol, ingest.instrument)
-    if plan.top.source.startswith(SYNTHETIC):
-        bars = ingest.synthetic.bars
+    if plan.top.source == SYNTHETIC:
+        bars, bar_minutes = ingest.synthetic.bars, 1
     else:
         with local_copy(plan.top.source) as path:
-            bars = len(read_rows(path, ingest))
+            stamps = read_rows(path, ingest).microsecond
+        bars = len(stamps)
+        bar_minutes = detect_grid(stamps[stamps != NO_TIME], ingest.bar_minutes).bar_minutes
     bars = min(bars, ingest.last or bars)
-    if bars < (least := fewest_bars(plan)):
-        raise InputError(f"{bars:,} bars are too few: {plan.sections['dataset']} needs at least {least:,}")
+    warm_up, rows = fewest_rows(plan, bar_minutes)
+    if bars < warm_up + rows:
+        raise InputError(
+            f"{bars:,} bars of {bar_minutes} min are too few: {warm_up:,} for the warm-up of the columns and at "
+            f"least {rows:,} for {plan.sections['dataset']['n_folds']} folds and the locked test are needed"
+        )
 
 
-def fewest_bars(plan: Plan) -> int:
-    """Bound from below the bars that the folds of a plan need."""
-    return 0
+def fewest_rows(plan: Plan, bar_minutes: int) -> tuple[int, int]:
+    """Bound from below the bars of a plan: those that warm the columns up, and those that the folds need.
+
+    Purging takes more than this; the dataset stage refuses what passes here and is too short all the same.
+    """
+    from mlfactory.common.splits import MIN_ROWS
+    from mlfactory.dataset.feature_sets import feature_sets, longest_lookback
+    from mlfactory.dataset.params import Params as Dataset
+    from mlfactory.features.compute import plan as choose
+    from mlfactory.features.params import Params as Features
+    from mlfactory.features.registry import load
+    from mlfactory.features.segment import Setting
+    from mlfactory.mtf.bins import usable
+    from mlfactory.regime.compute import lookbacks
+    from mlfactory.regime.params import Params as Regime
+
+    sections = plan.sections
+    steps, _ = usable(sections["mtf"]["steps"], bar_minutes)
+    regime = lookbacks(parse(Regime, sections["regime"], "regime"), bar_minutes)
+    setting = Setting(bar_minutes, tuple(step for step in steps if step > bar_minutes), regime)
+    chosen = choose(load(), setting, parse(Features, sections["features"], "features"))
+    columns = [asdict(column) for column in chosen.columns]
+    data = parse(Dataset, sections["dataset"], "dataset")
+    warm_up = longest_lookback(columns, feature_sets(columns, dict(data.feature_sets))) - 1
+    trained = (1 - data.test_fraction) * (1 - 1 / data.n_folds)  # share of all rows that a fold trains on
+    shares = [
+        data.test_fraction,
+        (1 - data.test_fraction) / data.n_folds,
+        trained * (data.inner_fraction or 1),
+    ]
+    return warm_up, math.ceil(data.stride * MIN_ROWS / min(shares))
 
 
 def check_runner(runner: str, images: list[str]) -> None:
@@ -83,12 +121,9 @@ def stow(source: str, root: Path) -> tuple[str, str]:
     A file that changes under one name becomes another file here, so nothing that was made of the old one is
     taken for the new one's. The embedded series needs no copy.
     """
-    if source.startswith(SYNTHETIC):
+    if source == SYNTHETIC:
         return source, ""
-    import shutil
-
-    from mlfactory.common.artifacts import new_file
-    from mlfactory.ingest.source import local_copy
+        from mlfactory.ingest.source import local_copy
 
     with local_copy(source) as path:
         version = sha256(path)
