@@ -35,7 +35,13 @@ Provenance = dict[str, Any]
 
 
 def sha256(path: Path) -> str:
-    """Hash a file's bytes, or a folder's relative names and bytes in sorted order."""
+    """Hash a file's bytes, or a folder's relative names and bytes in sorted order.
+
+    Raises:
+        InputError: there is nothing at ``path``.
+    """
+    if not path.exists():
+        raise InputError(f"{path} does not exist")
     if path.is_dir():
         digest = hashlib.sha256()
         for file in sorted(p for p in path.rglob("*") if p.is_file()):
@@ -172,11 +178,11 @@ def read_table(
     if not path.is_file():
         raise InputError(f"{path} does not exist: expected the table {kind!r}")
     try:
+        facts = json.loads((pq.read_schema(path).metadata or {}).get(_KEY, b"{}"))
+        _check(path, facts, kind)
         table = pq.read_table(path, columns=list(columns) if columns is not None else None)
     except pa.ArrowInvalid as error:
         raise InputError(f"{path} is not a Parquet file: {error}") from None
-    facts = json.loads((table.schema.metadata or {}).get(_KEY, b"{}"))
-    _check(path, facts, kind)
     return table.to_pandas(), facts
 
 
