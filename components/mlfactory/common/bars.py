@@ -20,12 +20,15 @@ PRICES: Final = ("open", "high", "low", "close")
 COLUMNS: Final = ("timestamp", *PRICES, "volume")
 """What a user's file must hold."""
 DAY_MINUTES: Final = 1440
+_CLOCK: Final = r"^$|^([01]\d|2[0-3]):[0-5]\d$"
 
 
 class Instrument(Params):
     """A contract: how prices convert to money, what a trade costs, and when it trades."""
 
     symbol: str
+    root: str = ""
+    """symbol of the entry that a contract such as NQH6 belongs to"""
     description: str = ""
     tick_size: float = Field(gt=0)
     """price units"""
@@ -40,6 +43,10 @@ class Instrument(Params):
     """per fill"""
     calendar: str
     """name in pandas_market_calendars; ``24/7`` trades without sessions"""
+    open_time: str = Field(default="", pattern=_CLOCK)
+    """HH:MM in the calendar's time zone that replaces its regular open; empty keeps it"""
+    close_time: str = Field(default="", pattern=_CLOCK)
+    """likewise for the regular close; early closes stay"""
 
     @property
     def continuous(self) -> bool:
