@@ -4,6 +4,7 @@ A block is computed together with the bars before it that its columns look back 
 look-back alone, the size of the blocks changes no bit of the result; it keeps the work inside the processor's cache.
 """
 
+import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,11 +15,13 @@ from mlfactory.common.bars import Bars
 from mlfactory.common.errors import InputError
 from mlfactory.common.ladder import Ladder
 from mlfactory.features.params import Params
-from mlfactory.features.registry import Column, Feature
+from mlfactory.features.registry import Column, Feature, describe
 from mlfactory.features.segment import Segment, Setting, StepBars
 
 Floats32 = NDArray[np.float32]
 Regime = Mapping[str, Floats32]
+
+_LISTED = 50  # names that an error message lists in full
 
 BLOCK = 16_384
 """Rows computed at a time, at least."""
@@ -52,11 +55,11 @@ def plan(found: Sequence[Feature], setting: Setting, params: Params) -> Plan:
     """Select the columns to compute.
 
     Raises:
-        InputError: a group or a column of ``params`` is unknown, or none is left.
+        InputError: a group or a column of ``params`` is unknown, none is left, or two features yield the same one.
     """
     known = list(dict.fromkeys(f.group for f in found))
     _refuse_unknown("features.groups", params.groups, known)
-    described = {f: f.catalogue(setting) for f in found}
+    described = describe(found, setting)
     _refuse_unknown("features.exclude", params.exclude, [c.name for cs in described.values() for c in cs])
     chosen: list[Column] = []
     off: list[Column] = []
@@ -81,7 +84,11 @@ def plan(found: Sequence[Feature], setting: Setting, params: Params) -> Plan:
 def _refuse_unknown(where: str, names: Sequence[str], known: Sequence[str]) -> None:
     for name in names:
         if name not in known:
-            raise InputError(f"{where} holds {name!r}, which does not exist; known: {', '.join(known)}")
+            close = difflib.get_close_matches(name, known)
+            hint = (
+                f"known: {', '.join(known)}" if len(known) < _LISTED else f"close to it: {', '.join(close)}"
+            )
+            raise InputError(f"{where} holds {name!r}, which does not exist; {hint}")
 
 
 def compute(

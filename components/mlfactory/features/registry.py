@@ -148,18 +148,29 @@ def load(folders: Iterable[Path] | None = None) -> list[Feature]:
     return found
 
 
-def catalogue(setting: Setting | None = None, folders: Iterable[Path] | None = None) -> list[dict[str, Any]]:
-    """List every column as a plain dictionary, in the order of the ``features`` table.
+def describe(found: Iterable[Feature], setting: Setting) -> dict[Feature, list[Column]]:
+    """Describe the columns of each feature for bars of one setting.
 
     Raises:
         InputError: two features yield the same column.
     """
-    columns = [column for f in load(folders) for column in f.catalogue(setting or Setting())]
+    described = {f: f.catalogue(setting) for f in found}
     owner: dict[str, str] = {}
-    for column in columns:
+    for column in (column for columns in described.values() for column in columns):
         if column.name in owner:
             raise InputError(
                 f"column {column.name!r} is yielded by group {owner[column.name]!r} and by {column.group!r}"
             )
         owner[column.name] = column.group
-    return [asdict(column) for column in columns]
+    return described
+
+
+def catalogue(setting: Setting | None = None, folders: Iterable[Path] | None = None) -> list[dict[str, Any]]:
+    """List every column as a plain dictionary, in the order of the ``features`` table.
+
+    Args:
+        setting: what the bars are like; by default 1-minute bars with the usual ladder and no regime columns.
+        folders: further folders with group files; by default those of the environment.
+    """
+    described = describe(load(folders), setting or Setting())
+    return [asdict(column) for columns in described.values() for column in columns]

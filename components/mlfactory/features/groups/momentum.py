@@ -97,9 +97,10 @@ def cci(x: Segment) -> list[Floats]:
 def mfi(x: Segment) -> Floats:
     """Money flow index: share of dollar volume in bars of rising typical price; 50 where there was none."""
     price = inputs.typical(x)
-    moved = np.sign(np.diff(price, prepend=price[:1]))
+    moved = np.diff(price, prepend=price[:1])
+    still = 1e-12 * price  # the mean of three prices is rounded
     flow = price * x.volume
-    rise, fall = w.total(np.where(moved > 0, flow, 0.0), 14), w.total(np.where(moved < 0, flow, 0.0), 14)
+    rise, fall = (w.total(np.where(way > still, flow, 0.0), 14) for way in (moved, -moved))
     return w.ratio(100 * rise, rise + fall, 50.0)
 
 

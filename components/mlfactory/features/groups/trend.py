@@ -12,7 +12,7 @@ from mlfactory.features import windows as w
 from mlfactory.features.registry import feature
 from mlfactory.features.segment import Floats, Segment, Setting, shared
 
-ATR_10 = w.wilder_memory(10)
+ATR = 10
 DI = w.wilder_memory(14) + 1
 ADX = DI + w.wilder_memory(14) - 1
 
@@ -159,13 +159,13 @@ def _sar(x: Segment) -> tuple[Floats, Floats]:
 
 @shared
 def _supertrend(x: Segment) -> tuple[Floats, Floats]:
-    reach = 3 * inputs.wilder_range(x, 10)
+    reach = 3 * w.mean(inputs.true_range(x), ATR)
     found: tuple[Floats, Floats] = kernels.supertrend(x.high, x.low, x.close, reach, inputs.session_start(x))
     return found
 
 
 def _stops(setting: Setting) -> dict[str, int]:
-    return {"sar": setting.session_bars, "supertrend": setting.session_bars + ATR_10}
+    return {"sar": setting.session_bars, "supertrend": setting.session_bars + ATR}
 
 
 def _sar_columns(setting: Setting) -> dict[str, int]:
@@ -173,7 +173,7 @@ def _sar_columns(setting: Setting) -> dict[str, int]:
 
 
 def _supertrend_columns(setting: Setting) -> dict[str, int]:
-    return dict.fromkeys(("supertrend_gap", "supertrend_side"), setting.session_bars + ATR_10)
+    return dict.fromkeys(("supertrend_gap", "supertrend_side"), setting.session_bars + ATR)
 
 
 @feature(_stops, unit="price", level=True)
@@ -191,6 +191,6 @@ def sar(x: Segment) -> list[Floats]:
 
 @feature(_supertrend_columns, unit="ratio; -1, 1", source="Seban (2009)")
 def supertrend(x: Segment) -> list[Floats]:
-    """Distance of the close from the Supertrend band (10, 3) over the close, and its direction."""
+    """Distance of the close from a band of 3 mean true ranges of 10 bars, over the close, and its side."""
     level, side = _supertrend(x)
     return [(x.close - level) / x.close, side]

@@ -87,7 +87,7 @@ def close_volatility(x: Segment) -> list[Floats]:
 
 @shared
 def _parkinson(x: Segment) -> list[Floats]:
-    return [np.sqrt(square / LOG4) for square in w.means(inputs.log_range(x) ** 2, *RANGE)]
+    return [np.sqrt(square / (2 * LOG4)) for square in w.means(inputs.log_range(x) ** 2, *RANGE)]
 
 
 @feature({f"parkinson_{k}": k for k in RANGE}, unit="log price per bar", source="Parkinson (1980)")
