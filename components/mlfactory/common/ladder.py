@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,7 @@ from mlfactory.common.bars import PRICES, Floats, Ints, minutes, timestamps
 NONE: Final = -1
 """In the alignment: no bar of that step has closed in the row's segment."""
 
+F = TypeVar("F", bound=np.floating[Any])
 Clock = Literal["clock", "session"]
 
 
@@ -66,12 +67,10 @@ class Ladder:
         """Return the alignment of one step, shape (rows,)."""
         return self.alignment[:, self.steps.index(step)]
 
-    def gather(self, step: int, values: Floats) -> Floats:
+    def gather(self, step: int, values: NDArray[F]) -> NDArray[F]:
         """Bring a value per bar of a step to the rows that may use it, shape (rows,); NaN where none is."""
-        at = self.column(step)
-        if not len(values):
-            return np.full(len(at), np.nan)
-        return np.where(at == NONE, np.nan, values[at])
+        # position NONE is the last one
+        return np.append(values, values.dtype.type(np.nan))[self.column(step)]
 
     def age(self, step: int, clock: Clock = "clock") -> Floats:
         """Measure a ladder bar's age: close of the row minus close of the bar, in minutes; NaN where none is.

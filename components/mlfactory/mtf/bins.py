@@ -1,7 +1,7 @@
 """Bars of several timeframes in one pass, and for every row the last of each that has closed."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,31 @@ from mlfactory.common.ladder import NONE, Ladder, LadderBars
 
 _NEVER: Final = np.iinfo(np.int64).max
 
-Places = tuple[Ints, Ints, Ints]
 Prices = tuple[Floats, Floats, Floats, Floats, Floats]
+"""open, high, low, close, volume"""
+
+
+class Calendar(NamedTuple):
+    """Where the bins of each row lie; arrays of shape (n,)."""
+
+    anchor: Ints
+    """where bins start"""
+    limit: Ints
+    """where the last one is cut"""
+    run: Ints
+    """changes wherever a bin must not continue"""
+
+
+class Bins(NamedTuple):
+    """Bars of one step, the unfinished included; arrays of shape (bins,)."""
+
+    start: Ints
+    known: Ints
+    last: Ints
+    """row of the last bar"""
+    run: Ints
+    """the calendar's run"""
+    prices: Prices
 
 
 def usable(steps: Sequence[int], bar_minutes: int) -> tuple[list[int], list[str]]:
@@ -41,54 +64,51 @@ def build(bars: Bars, steps: Sequence[int]) -> Ladder:
 
     Bins start at the session open of each bar (in a market that never closes: at the epoch) and end after
     ``step`` minutes or at the session close. A bin is known when the calendar's clock reaches its end; a row
-    may use it from the first bar that closes then or later. Bins without a bar, and those that have
-    not closed when their segment ends, are absent, so later bars never change a ladder bar already there.
+    may use it from the first bar that closes then or later. Bins without a bar, and those that have not closed
+    when their segment ends, are absent, so later bars never change a ladder bar already there.
 
     Args:
         bars: shape (n,).
         steps: minutes, ascending, each a multiple of ``bars.bar_minutes``.
     """
-    anchor, limit, run = _calendar(bars)
-    room = _room(bars.minute, run, steps)
-    offset = np.concatenate([[0], np.cumsum(room)]).astype(np.int64)
-    alignment = np.empty((len(bars), len(steps)), np.int32)
-    size = int(offset[-1])
-    places: Places = (np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int64))
-    folded: Prices = (np.empty(size), np.empty(size), np.empty(size), np.empty(size), np.empty(size))
-    times = (bars.minute, anchor, limit, run, bars.segment)
+    calendar, close, shift = _calendar(bars), bars.close_minute, _session_shift(bars)
     prices = (bars.open, bars.high, bars.low, bars.close, bars.volume)
-    shape = (np.asarray(steps, np.int64), offset, bars.bar_minutes)
-    counts = _fold(times, prices, shape, places, folded, alignment)
-    shift = _session_shift(bars)
+    base = Bins(bars.minute, bars.close_minute, np.arange(len(bars)), calendar.run, prices)
+    folded = {bars.bar_minutes: base}
+    on_grid = not ((bars.minute - calendar.anchor) % bars.bar_minutes).any()
     tables = {}
-    for k, step in enumerate(steps):
-        rows = slice(offset[k], offset[k] + counts[k])
-        start, known, last = (place[rows].copy() for place in places)
-        columns = {name: price[rows].copy() for name, price in zip((*PRICES, "volume"), folded, strict=True)}
-        tables[step] = LadderBars(
-            start=start, known=known, session_known=known + shift[last], segment=bars.segment[last], **columns
-        )
-    close = bars.close_minute
-    return Ladder(tuple(steps), tables, alignment, close, close + shift, bars.bar_minutes)
+    alignment = np.empty((len(steps), len(bars)), np.int32)
+    for step, column in zip(steps, alignment, strict=True):
+        # bins of a step are whole in those of its multiples: anchored and cut at the same instants
+        source = max(finer for finer in folded if step % finer == 0)
+        if step > bars.bar_minutes or not on_grid:
+            folded[step] = _fold(folded[source], calendar, step)
+        kept = _align(folded[step], (bars.minute, close, bars.segment), column)
+        tables[step] = _table(folded[step], kept, bars.segment, shift)
+    return Ladder(tuple(steps), tables, alignment.T, close, close + shift, bars.bar_minutes)
 
 
-def _calendar(bars: Bars) -> tuple[Ints, Ints, Ints]:
-    """Where bins are anchored and cut, and a number that changes wherever a bin must not continue."""
+def _table(bins: Bins, kept: NDArray[np.bool_], segment: Ints, shift: Ints) -> LadderBars:
+    """Leave out the bins that have not closed when their segment ends."""
+    at = slice(None) if kept.all() else kept
+    last = bins.last[at]
+    prices = {name: price[at] for name, price in zip((*PRICES, "volume"), bins.prices, strict=True)}
+    return LadderBars(
+        start=bins.start[at],
+        known=bins.known[at],
+        session_known=bins.known[at] + shift[last],
+        segment=segment[last],
+        **prices,
+    )
+
+
+def _calendar(bars: Bars) -> Calendar:
     changes = np.diff(bars.segment, prepend=bars.segment[:1]) != 0
     if bars.instrument.continuous:
         zeros = np.zeros(len(bars), np.int64)
-        return zeros, np.full(len(bars), _NEVER), np.cumsum(changes)
+        return Calendar(zeros, np.full(len(bars), _NEVER), np.cumsum(changes))
     changes |= np.diff(bars.session, prepend=bars.session[:1]) != 0
-    return bars.session_open, bars.session_close, np.cumsum(changes)
-
-
-def _room(minute: Ints, run: Ints, steps: Sequence[int]) -> list[int]:
-    """Bound the number of bins per step, so that one allocation holds them."""
-    first = np.flatnonzero(np.diff(run, prepend=run[:1] - 1))
-    last = np.append(first[1:], len(run)) - 1
-    span, bars = minute[last] - minute[first], last - first + 1
-    # on each side of the session close: one bin more than whole steps in between, and one cut at its start
-    return [int(np.minimum(bars, span // step + 4).sum()) for step in steps]
+    return Calendar(bars.session_open, bars.session_close, np.cumsum(changes))
 
 
 def _session_shift(bars: Bars) -> Ints:
@@ -102,84 +122,72 @@ def _session_shift(bars: Bars) -> Ints:
     return np.repeat(before, rows) - bars.session_open
 
 
-@kernel
-def _edges(minute: int, anchor: int, limit: int, step: int) -> tuple[int, int]:
-    if minute >= limit:  # trades after the close have bins of their own, which start there
-        anchor = limit
-    start = anchor + (minute - anchor) // step * step
-    end = start + step
-    return start, limit if minute < limit < end else end
+def _fold(source: Bins, calendar: Calendar, step: int) -> Bins:
+    """Fold finer bins, or bars, into bins of ``step`` minutes."""
+    n = len(source.start)
+    times = (np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64))
+    prices = (np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.empty(n))
+    count = _fill(source, calendar, step, times, prices)
+    start, known, last, run = (time[:count] for time in times)
+    opened, high, low, close, volume = (price[:count] for price in prices)
+    return Bins(start, known, last, run, (opened, high, low, close, volume))
 
 
 @kernel
-def _fold(
-    times: tuple[Ints, Ints, Ints, Ints, Ints],
-    prices: Prices,
-    shape: tuple[Ints, Ints, int],
-    places: Places,
-    folded: Prices,
-    alignment: NDArray[np.int32],
-) -> Ints:
-    """Write the bins of step k from ``offset[k]`` on, and the alignment; return the bins per step."""
-    minute, anchor, limit, run, segment = times
-    steps, offset, bar_minutes = shape
-    start, known, last = places
-    n, m = alignment.shape
-    current = offset[:-1] - 1  # the bin being filled
-    first = offset[:-1].copy()  # the segment's first bin
-    edge = np.zeros(m, np.int64)
-    for i in range(n):
-        close = minute[i] + bar_minutes
-        fresh = i == 0 or run[i] != run[i - 1]
-        if i > 0 and fresh and segment[i] != segment[i - 1]:
-            _drop_open(current, first, known, minute[i - 1] + bar_minutes)
-        elif i > 0 and fresh:
-            _end_by(minute[i], current, first, known)
-        for k in range(m):
-            if fresh or minute[i] >= edge[k]:
-                current[k] += 1
-                at = current[k]
-                start[at], edge[k] = _edges(minute[i], anchor[i], limit[i], steps[k])
-                known[at] = edge[k]
-                _open(prices, folded, i, at)
-            else:
-                at = current[k]
-                _extend(prices, folded, i, at)
-            last[at] = i
-            known[at] = max(known[at], close)  # a bar that reaches over the end of its bin holds it back
-            while at >= first[k] and known[at] > close:
-                at -= 1
-            alignment[i, k] = at - offset[k] if at >= first[k] else NONE
-    _drop_open(current, first, known, minute[n - 1] + bar_minutes)
-    return current - offset[:-1] + 1
+def _fill(source: Bins, calendar: Calendar, step: int, times: tuple[Ints, ...], prices: Prices) -> int:
+    """Write the bins to the front of ``times`` (start, calendar end, last row, run) and ``prices``; count them."""
+    start, known, last, runs = times
+    opened, high, low, close, volume = prices
+    opens, highs, lows, closes, volumes = source.prices
+    at, here, edge = -1, -1, 0
+    for i in range(len(source.start)):
+        row, minute, run = source.last[i], source.start[i], source.run[i]
+        if minute >= edge or run != here:
+            at += 1
+            limit = calendar.limit[row]
+            # trades after the close have bins of their own, which start there
+            zero = calendar.anchor[row] if minute < limit else limit
+            if run != here or not edge <= minute < edge + step:  # else the next bin: no division needed
+                edge = zero + (minute - zero) // step * step
+            start[at] = edge
+            edge += step
+            if minute < limit < edge:
+                edge = limit
+            known[at], runs[at], here = edge, run, run
+            opened[at], high[at], low[at], volume[at] = opens[i], highs[i], lows[i], volumes[i]
+        else:
+            high[at] = max(high[at], highs[i])
+            low[at] = min(low[at], lows[i])
+            volume[at] += volumes[i]
+        last[at], close[at] = row, closes[i]
+    return at + 1
 
 
 @kernel
-def _open(prices: Prices, folded: Prices, i: int, at: int) -> None:
-    for column in range(5):
-        folded[column][at] = prices[column][i]
+def _align(bins: Bins, rows: tuple[Ints, Ints, Ints], alignment: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Write the last closed bin of each row; tell which bins ever close; correct when odd bars are known.
 
-
-@kernel
-def _extend(prices: Prices, folded: Prices, i: int, at: int) -> None:
-    folded[1][at] = max(folded[1][at], prices[1][i])
-    folded[2][at] = min(folded[2][at], prices[2][i])
-    folded[3][at] = prices[3][i]
-    folded[4][at] += prices[4][i]
-
-
-@kernel
-def _end_by(minute: int, current: Ints, first: Ints, known: Ints) -> None:
-    """End bins of trades after the close, which no clock has ended, where the next session begins."""
-    for k in range(len(current)):
-        if current[k] >= first[k] and known[current[k]] > minute:
-            known[current[k]] = minute
-
-
-@kernel
-def _drop_open(current: Ints, first: Ints, known: Ints, close: int) -> None:
-    """Forget a bin that the segment's last row does not see closed; start the next segment after the rest."""
-    for k in range(len(current)):
-        while current[k] >= first[k] and known[current[k]] > close:
-            current[k] -= 1
-        first[k] = current[k] + 1
+    A bar that reaches over the end of its bin holds the bin back until it closes. Bins of trades after a session
+    close, which no clock has ended, end where the segment's next bar opens.
+    """
+    minute, close, segment = rows
+    n = len(minute)
+    kept = np.ones(len(bins.last), np.bool_)
+    done, closed, count = 0, NONE, 0  # rows written, the last closed bin, bins kept
+    for j in range(len(bins.last)):
+        row = bins.last[j]
+        follows = row + 1 < n and segment[row + 1] == segment[row]
+        known = max(bins.known[j], close[row])
+        if follows:
+            known = min(known, minute[row + 1])
+        bins.known[j] = known
+        seen = row if known <= close[row] else row + 1
+        alignment[done:seen] = closed
+        done = seen
+        kept[j] = follows or seen == row
+        if kept[j]:
+            closed, count = count, count + 1
+        if not follows:
+            alignment[done : row + 1] = closed
+            done, closed = row + 1, NONE
+    return kept
