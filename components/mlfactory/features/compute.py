@@ -158,14 +158,15 @@ def _cut(bars: Bars, regime: Regime, ladder: Ladder, rows: slice, segment: slice
 def _fill(out: Floats32, part: Segment, plan: Plan, skip: int) -> None:
     for f, rows in plan.work:
         found = f.compute(part)
-        results = [found] if isinstance(found, np.ndarray) else found
-        if len(results) != len(rows):
+        count = 0
+        for values in [found] if isinstance(found, np.ndarray) else found:
+            if count < len(rows) and rows[count] >= 0:
+                out[rows[count]] = values[skip:]
+            count += 1
+        if count != len(rows):
             raise InputError(
-                f"feature {f.group}.{f.compute.__name__} returns {len(results)} arrays for {len(rows)} columns"
+                f"feature {f.group}.{f.compute.__name__} returns {count} arrays for {len(rows)} columns"
             )
-        for row, values in zip(rows, results, strict=True):
-            if row >= 0:
-                out[row] = values[skip:]
 
 
 def _refuse_prices(bars: Bars) -> None:

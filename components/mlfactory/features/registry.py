@@ -5,7 +5,7 @@ import importlib.util
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
@@ -20,7 +20,7 @@ EXTRA_FOLDERS = "MLF_FEATURE_GROUPS"
 _OWN = Path(__file__).parent / "groups"
 
 Columns = Mapping[str, int] | Callable[[Setting], Mapping[str, int]]
-Compute = Callable[[Segment], Floats | Sequence[Floats]]
+Compute = Callable[[Segment], Floats | Iterable[Floats]]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ Names end in the step's minutes: ``rsi_14_15m``. Windows are finite and at most 
 look-back in base bars is (window + 2) * step / bar. The step equal to the base is left out.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -47,41 +47,35 @@ def _columns(windows: dict[str, int]) -> Callable[[Setting], dict[str, int]]:
 
 
 @feature(_columns(PER_STEP), unit="as the base column of the same name")
-def step_indicators(x: Segment) -> list[Floats]:
+def step_indicators(x: Segment) -> Iterator[Floats]:
     """Simple-mean indicators of the last closed bar of the step."""
-    return [_at_base(bars, values) for bars in x.ladder.values() for values in _indicators(bars)]
+    return (_at_base(bars, values) for bars in x.ladder.values() for values in _indicators(bars))
 
 
 @feature(_columns(WITH_VOLUME), unit="ratio", needs_volume=True)
-def step_volume(x: Segment) -> list[Floats]:
+def step_volume(x: Segment) -> Iterator[Floats]:
     """Volume of the last closed bar over its mean, and Chaikin money flow, of the step."""
-    return [_at_base(bars, values) for bars in x.ladder.values() for values in _flow(bars)]
+    return (_at_base(bars, values) for bars in x.ladder.values() for values in _flow(bars))
 
 
 @feature(_columns(AT_BASE), unit="log price; minutes of trading")
-def step_distance(x: Segment) -> list[Floats]:
+def step_distance(x: Segment) -> Iterator[Floats]:
     """Log close against the step's last close, and minutes of trading since it closed."""
-    return [
-        values
-        for bars in x.ladder.values()
-        for values in (np.log(x.close / _at_base(bars, bars.close, 1.0)), bars.age)
-    ]
+    for bars in x.ladder.values():
+        yield np.log(x.close / _at_base(bars, bars.close, 1.0))
+        yield bars.age
 
 
 @feature(_columns(LEVELS), unit="price", level=True)
-def step_levels(x: Segment) -> list[Floats]:
+def step_levels(x: Segment) -> Iterator[Floats]:
     """High and low of the last closed bar of the step, and the mean of its last 20 closes."""
-    return [
-        _at_base(bars, values)
-        for bars in x.ladder.values()
-        for values in (bars.high, bars.low, w.mean(bars.close, 20))
-    ]
+    for bars in x.ladder.values():
+        yield from (_at_base(bars, values) for values in (bars.high, bars.low, w.mean(bars.close, 20)))
 
 
 def _at_base(bars: StepBars, values: Floats, unknown: float = 0.0) -> Floats:
-    if not len(values):
-        return np.full(len(bars.last), unknown)
-    return np.where(bars.last >= 0, values[np.maximum(bars.last, 0)], unknown)
+    out: Floats = np.append(values, unknown)[bars.last]  # -1, no bar yet, is the value appended
+    return out
 
 
 def _indicators(bars: StepBars) -> list[Floats]:
