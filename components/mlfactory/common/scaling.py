@@ -49,8 +49,7 @@ class Scaler:
         if kind == "none":
             return cls(kind, np.zeros(X.shape[1]), np.ones(X.shape[1]), np.inf)
         centre, spread = _standard(X) if kind == "standard" else _robust(X)
-        size = np.maximum(X.max(axis=0), -X.min(axis=0)).astype(np.float64)
-        constant = ~(spread > 1e-7 * size)  # float32 cannot tell smaller spreads from rounding
+        constant = ~(spread > 1e-7 * np.abs(centre))  # float32 cannot tell smaller spreads from rounding
         return cls(kind, centre, np.where(constant, 1.0, spread), clip)
 
     def transform(self, X: NDArray[np.float32]) -> NDArray[np.float32]:

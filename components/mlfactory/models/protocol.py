@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final, Literal, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mlfactory.common.artifacts import read_json, write_json
+from mlfactory.common.artifacts import read_json, sha256, write_json
 from mlfactory.common.bars import Floats
 from mlfactory.common.errors import InputError
 from mlfactory.common.params import parse
@@ -26,6 +26,7 @@ N_CLASSES: Final = 3
 FLOOR: Final = 1e-6
 """Smallest probability that a model gives: a surprise costs 14 nats, not infinity."""
 SETTINGS: Final = "settings.json"
+MOST_FEATURES: Final = 100_000
 
 
 class Sample(NamedTuple):
@@ -64,6 +65,8 @@ class Model(ABC):
     """paper"""
 
     seed: int = 0
+    features_: int = field(default=0, init=False, repr=False)
+    """columns that the model was fitted on"""
     best_iteration_: int | None = field(default=None, init=False, repr=False)
     """rounds or epochs that early stopping kept; None where the method has none"""
     n_parameters_: int | None = field(default=None, init=False, repr=False)
@@ -103,26 +106,51 @@ class Model(ABC):
     def save(self, folder: Path) -> None:
         """Write the hyper-parameters and the fitted state; the same fit gives the same bytes."""
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / SETTINGS, self.settings())
         self.write(folder)
+        held = {"features": self.features_, "settings": self.settings(), "files": _hashes(folder)}
+        write_json(folder / SETTINGS, held)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Restore a saved model; nothing in its files is executed.
 
+        The files' hashes come first: some libraries abort the process on a file that is cut short.
+
         Raises:
             InputError: a file is missing, damaged or hostile.
         """
-        settings = read_json(folder / SETTINGS)
-        if not isinstance(settings, dict):
-            raise InputError(f"{folder / SETTINGS} holds no object of hyper-parameters")
-        model = parse(cls, settings, cls.__name__)
+        held = read_json(folder / SETTINGS)
+        if not isinstance(held, dict) or not isinstance(held.get("settings"), dict):
+            raise InputError(f"{folder / SETTINGS} holds no hyper-parameters")
+        model = parse(cls, held["settings"], cls.__name__)
+        model.features_ = held.get("features", 0)
+        if not isinstance(model.features_, int) or not 0 < model.features_ <= MOST_FEATURES:
+            raise InputError(f"{folder / SETTINGS} states {model.features_!r} features")
+        if held.get("files") != (found := _hashes(folder)):
+            raise InputError(
+                f"the files of {folder} are not the ones that were saved: it holds {sorted(found)}"
+            )
         model.read(folder)
         return model
+
+    def readable(self, X: NDArray[Any]) -> None:
+        """Refuse rows that the fitted model cannot read.
+
+        Raises:
+            InputError: another number of columns than at fit, or a value that is not finite.
+        """
+        finite(X)
+        if X.shape[1] != self.features_:
+            raise InputError(f"{X.shape[1]} columns; the model was fitted on {self.features_}")
 
     def settings(self) -> dict[str, Any]:
         """The hyper-parameters by name."""
         return {spec.name: getattr(self, spec.name) for spec in fields(self) if spec.init}
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    files = (path for path in folder.iterdir() if path.is_file() and path.name != SETTINGS)
+    return {path.name: sha256(path) for path in sorted(files)}
 
 
 def probabilities(raw: NDArray[Any], classes: NDArray[Any] | None = None) -> Floats:

@@ -1,6 +1,5 @@
 """Models that read windows of rows: one torch network each, one training loop and one file format for all."""
 
-import json
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     import torch
 
 _FILE: Final = "network.safetensors"
-_FACTS: Final = "mlfactory"
 
 
 @dataclass
@@ -57,7 +55,6 @@ class SequenceModel(Model):
 
     def __post_init__(self) -> None:
         self._network: torch.nn.Module | None = None
-        self._features = 0
 
     @abstractmethod
     def network(self, features: int) -> "torch.nn.Module":
@@ -75,7 +72,7 @@ class SequenceModel(Model):
         if validation is not None:
             self._check(validation.X)
             check_rows(len(validation.X), validation.y, validation.weight)
-        self._features = X.table.shape[1]
+        self.features_ = X.table.shape[1]
         recipe = loop.Recipe(
             epochs=self.epochs,
             patience=self.patience,
@@ -87,7 +84,7 @@ class SequenceModel(Model):
             task=context.get().task or type(self).__name__,
             accelerator=context.get().accelerator,
         )
-        fitted = loop.train(lambda: self.network(self._features), Sample(X, y, weight), validation, recipe)
+        fitted = loop.train(lambda: self.network(self.features_), Sample(X, y, weight), validation, recipe)
         self._network = fitted.network
         self.best_iteration_ = fitted.best_epoch
         self.inner_log_losses_ = fitted.inner_log_losses
@@ -99,19 +96,18 @@ class SequenceModel(Model):
         from mlfactory.models import loop
 
         self._check(X)
-        if X.table.shape[1] != self._features:
-            raise InputError(f"{X.table.shape[1]} features; the model was fitted on {self._features}")
+        if X.table.shape[1] != self.features_:
+            raise InputError(f"{X.table.shape[1]} columns; the model was fitted on {self.features_}")
         assert self._network is not None
         return probabilities(loop.predict(self._network, X, context.get().accelerator))
 
     def write(self, folder: Path) -> None:
-        """Write the network's arrays as safetensors, with one metadata key."""
+        """Write the network's arrays as safetensors, without metadata."""
         from safetensors.torch import save
 
         assert self._network is not None
         state = {name: tensor.contiguous() for name, tensor in self._network.state_dict().items()}
-        facts = json.dumps({"features": self._features}, sort_keys=True)
-        (folder / _FILE).write_bytes(save(state, metadata={_FACTS: facts}))
+        (folder / _FILE).write_bytes(save(state))
 
     def read(self, folder: Path) -> None:
         """Build the network from the hyper-parameters and fill in its arrays.
@@ -125,10 +121,7 @@ class SequenceModel(Model):
             refusing(folder / _FILE, SafetensorError, RuntimeError, AttributeError),
             safe_open(folder / _FILE, framework="pt") as stream,
         ):
-            self._features = int(json.loads(stream.metadata()[_FACTS])["features"])
-            if not 0 < self._features <= 100_000:
-                raise ValueError(f"it states {self._features} features")
-            network = self.network(self._features)
+            network = self.network(self.features_)
             network.load_state_dict({name: stream.get_tensor(name) for name in stream.keys()})  # noqa: SIM118
             self._network = network.eval()
 

@@ -13,10 +13,7 @@ from numpy.typing import NDArray
 
 from mlfactory.common.errors import InputError
 
-Arrays = dict[str, NDArray[Any]]
-
 _DAMAGED: Final = (OSError, ValueError, KeyError, TypeError, IndexError)
-_FACTS: Final = "mlfactory"
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip entry can state
 
 
@@ -36,17 +33,15 @@ def refusing(path: Path, *errors: type[Exception]) -> Iterator[None]:
         raise InputError(f"{path} is not a model file that can be trusted: {reason}") from None
 
 
-def write_arrays(
-    path: Path, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any] | None = None
-) -> None:
-    """Write arrays as safetensors with one metadata key, a sorted JSON text; equal values, equal bytes."""
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays as safetensors without metadata: equal values give equal bytes."""
     from safetensors.numpy import save
 
     content = {name: np.ascontiguousarray(array) for name, array in sorted(arrays.items())}
-    path.write_bytes(save(content, metadata={_FACTS: json.dumps(dict(facts or {}), sort_keys=True)}))
+    path.write_bytes(save(content))
 
 
-def read_arrays(path: Path, names: Sequence[str]) -> tuple[Arrays, dict[str, Any]]:
+def read_arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     """Read what ``write_arrays`` wrote.
 
     Raises:
@@ -58,10 +53,7 @@ def read_arrays(path: Path, names: Sequence[str]) -> tuple[Arrays, dict[str, Any
         held = sorted(stream.keys())
         if held != sorted(names):
             raise ValueError(f"it holds {held}; expected {sorted(names)}")
-        facts = json.loads((stream.metadata() or {}).get(_FACTS, "{}"))
-        if not isinstance(facts, dict):
-            raise ValueError("its metadata is no object")
-        return {name: stream.get_tensor(name) for name in held}, facts
+        return {name: stream.get_tensor(name) for name in held}
 
 
 def write_estimator(path: Path, estimator: Any) -> None:

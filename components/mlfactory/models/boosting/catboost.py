@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from mlfactory.common.bars import Floats
-from mlfactory.models.protocol import Classes, Model, Sample, checked, finite, probabilities, shares
+from mlfactory.models.protocol import Classes, Model, Sample, checked, probabilities, shares
 from mlfactory.models.storage import refusing
 
 _FILE = "model.cbm"
@@ -42,6 +42,7 @@ class CatBoost(Model):
         from catboost import CatBoostClassifier, Pool
 
         train = checked(X, y, weight)
+        self.features_ = X.shape[1]
         held = None
         if validation is not None:
             inner = checked(*validation)
@@ -56,7 +57,7 @@ class CatBoost(Model):
         return self
 
     def predict_proba(self, X: NDArray[Any]) -> Floats:
-        finite(X)
+        self.readable(X)
         raw = self._booster.predict_proba(np.ascontiguousarray(X, np.float32), thread_count=1)
         return probabilities(raw)
 
@@ -71,6 +72,10 @@ class CatBoost(Model):
             self._booster.load_model(blob=(folder / _FILE).read_bytes())
             if len(self._booster.classes_) != 3:
                 raise ValueError("it does not tell three classes apart")
+            if len(self._booster.feature_names_) > self.features_:
+                raise ValueError(
+                    f"it reads {len(self._booster.feature_names_)} columns, not {self.features_}"
+                )
 
     def _library_params(self) -> dict[str, Any]:
         return {

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from mlfactory.common.bars import Floats
-from mlfactory.models.protocol import Classes, Model, Sample, checked, finite, probabilities, shares
+from mlfactory.models.protocol import Classes, Model, Sample, checked, probabilities, shares
 from mlfactory.models.storage import refusing
 
 _FILE = "model.txt"
@@ -40,6 +40,7 @@ class LightGBM(Model):
         import lightgbm as lgb
 
         train = checked(X, y, weight)
+        self.features_ = X.shape[1]
         settings = self._library_params()
         data = lgb.Dataset(train.X, train.y, weight=train.weight, params=settings)
         watched: list[lgb.Dataset] = []
@@ -57,7 +58,7 @@ class LightGBM(Model):
         return self
 
     def predict_proba(self, X: NDArray[Any]) -> Floats:
-        finite(X)
+        self.readable(X)
         return probabilities(self._booster.predict(X, num_threads=1))
 
     def write(self, folder: Path) -> None:
@@ -70,6 +71,8 @@ class LightGBM(Model):
             self._booster = lgb.Booster(model_str=(folder / _FILE).read_text(encoding="utf-8"))
             if self._booster.num_model_per_iteration() != 3:
                 raise ValueError("it does not tell three classes apart")
+            if self._booster.num_feature() != self.features_:
+                raise ValueError(f"it reads {self._booster.num_feature()} columns, not {self.features_}")
 
     def _library_params(self) -> dict[str, Any]:
         return {

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from mlfactory.common.bars import Floats
-from mlfactory.models.protocol import Classes, Model, Sample, checked, finite, probabilities, shares
+from mlfactory.models import ubjson
+from mlfactory.models.protocol import Classes, Model, Sample, checked, probabilities, shares
 from mlfactory.models.storage import refusing
 
 _FILE = "model.ubj"
@@ -41,6 +42,7 @@ class XGBoost(Model):
         import xgboost as xgb
 
         train = checked(X, y, weight)
+        self.features_ = X.shape[1]
         data = xgb.QuantileDMatrix(train.X, train.y, weight=train.weight, max_bin=self.bins, nthread=1)
         watched, callbacks = [], []
         if validation is not None:
@@ -66,7 +68,7 @@ class XGBoost(Model):
     def predict_proba(self, X: NDArray[Any]) -> Floats:
         import xgboost as xgb
 
-        finite(X)
+        self.readable(X)
         return probabilities(self._booster.predict(xgb.DMatrix(np.asarray(X, np.float32), nthread=1)))
 
     def write(self, folder: Path) -> None:
@@ -76,10 +78,9 @@ class XGBoost(Model):
         import xgboost as xgb
 
         with refusing(folder / _FILE, xgb.core.XGBoostError):
-            content = bytearray((folder / _FILE).read_bytes())
-            self._booster = xgb.Booster({"nthread": 1}, model_file=content)
-            if self._booster.num_features() == 0:
-                raise ValueError("it holds no features")
+            content = (folder / _FILE).read_bytes()
+            _check(ubjson.parse(content), self.features_)
+            self._booster = xgb.Booster({"nthread": 1}, model_file=bytearray(content))
 
     def _library_params(self) -> dict[str, Any]:
         return {
@@ -98,6 +99,24 @@ class XGBoost(Model):
             "lambda": self.l2,
             "max_bin": self.bins,
         }
+
+
+def _check(document: Any, columns: int) -> None:
+    """Refuse trees whose nodes point outside themselves or ask for a column that does not exist."""
+    learner = document["learner"]
+    if int(learner["learner_model_param"]["num_feature"]) != columns:
+        raise ValueError(f"it does not read {columns} columns")
+    if learner["objective"]["name"] != "multi:softprob" or learner["learner_model_param"]["num_class"] != "3":
+        raise ValueError("it does not tell three classes apart")
+    for tree in learner["gradient_booster"]["model"]["trees"]:
+        left, right = tree["left_children"], tree["right_children"]
+        inner = np.flatnonzero(left != -1)
+        below = np.stack([left[inner], right[inner]])
+        asked = tree["split_indices"][inner]
+        if not ((below > inner).all() and (below < len(left)).all()):
+            raise ValueError("a node's child is not one of the nodes after it")
+        if not ((asked >= 0).all() and (asked < columns).all()):
+            raise ValueError("a node asks for a column that does not exist")
 
 
 MODEL = XGBoost

@@ -10,14 +10,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from mlfactory.common.bars import Floats
-from mlfactory.common.errors import InputError
 from mlfactory.common.scaling import Scaling
 from mlfactory.models.protocol import (
     Classes,
     Model,
     Sample,
     checked,
-    finite,
     one_thread,
     probabilities,
     shares,
@@ -49,6 +47,7 @@ class Logistic(Model):
 
     def fit(self, X: NDArray[Any], y: Classes, weight: Floats, validation: Sample | None = None) -> Self:
         train = checked(X, y, weight)
+        self.features_ = X.shape[1]
         self._classes = np.unique(train.y).astype(np.int64)
         k = len(self._classes)
         self._slope, self._intercept = np.zeros((k, X.shape[1])), np.zeros(k)
@@ -72,9 +71,7 @@ class Logistic(Model):
         self._intercept[-len(model.coef_) :] = model.intercept_
 
     def predict_proba(self, X: NDArray[Any]) -> Floats:
-        finite(X)
-        if X.shape[1] != self._slope.shape[1]:
-            raise InputError(f"{X.shape[1]} features; the model was fitted on {self._slope.shape[1]}")
+        self.readable(X)
         # einsum sums in the same order for one row and for many, so a prediction does not depend on its batch
         scores = np.einsum("nf,kf->nk", X.astype(np.float64), self._slope) + self._intercept
         return probabilities(softmax(scores), self._classes)
@@ -84,17 +81,15 @@ class Logistic(Model):
         write_arrays(folder / _FILE, arrays)
 
     def read(self, folder: Path) -> None:
-        arrays, _ = read_arrays(folder / _FILE, ("slope", "intercept", "classes"))
+        arrays = read_arrays(folder / _FILE, ("slope", "intercept", "classes"))
         self._slope, self._intercept, self._classes = (
             arrays["slope"],
             arrays["intercept"],
             arrays["classes"],
         )
         with refusing(folder / _FILE):
-            if (
-                self._slope.ndim != 2
-                or not len(self._slope) == len(self._intercept) == len(self._classes) > 0
-            ):
+            k = len(self._classes)
+            if k == 0 or self._slope.shape != (k, self.features_) or self._intercept.shape != (k,):
                 raise ValueError("its arrays do not fit together")
             if not np.isin(self._classes, range(3)).all():
                 raise ValueError("its classes are not 0, 1, 2")

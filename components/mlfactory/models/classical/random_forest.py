@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from mlfactory.common.bars import Floats
-from mlfactory.models.protocol import Classes, Model, Sample, checked, finite, probabilities, shares
+from mlfactory.models.protocol import Classes, Model, Sample, checked, probabilities, shares
 from mlfactory.models.storage import read_estimator, refusing, write_estimator
 
 _FILE = "forest.skops"
@@ -56,6 +56,7 @@ class RandomForest(Model):
         from sklearn.ensemble import RandomForestClassifier
 
         train = checked(X, y, weight)
+        self.features_ = X.shape[1]
         self._forest = RandomForestClassifier(
             n_estimators=self.trees,
             max_depth=self.max_depth,
@@ -70,7 +71,7 @@ class RandomForest(Model):
         return self
 
     def predict_proba(self, X: NDArray[Any]) -> Floats:
-        finite(X)
+        self.readable(X)
         return probabilities(self._forest.predict_proba(X), self._forest.classes_)
 
     def write(self, folder: Path) -> None:
@@ -79,15 +80,17 @@ class RandomForest(Model):
     def read(self, folder: Path) -> None:
         self._forest = read_estimator(folder / _FILE, TRUSTED)
         with refusing(folder / _FILE, AttributeError):
-            _check(self._forest)
+            _check(self._forest, self.features_)
 
 
-def _check(forest: Any) -> None:
+def _check(forest: Any, columns: int) -> None:
     """Refuse a forest whose nodes point outside their tree: scikit-learn follows them without a check."""
     from sklearn.ensemble import RandomForestClassifier
 
     if type(forest) is not RandomForestClassifier:
         raise ValueError(f"it holds a {type(forest).__name__}")
+    if forest.n_features_in_ != columns:
+        raise ValueError(f"it reads {forest.n_features_in_} columns, not {columns}")
     if not np.isin(forest.classes_, range(3)).all() or forest.n_outputs_ != 1:
         raise ValueError("its classes are not 0, 1, 2")
     for member in forest.estimators_:
@@ -97,9 +100,9 @@ def _check(forest: Any) -> None:
         features = tree.feature[inner]
         if not ((below > inner).all() and (below < tree.node_count).all()):
             raise ValueError("a node's child is not one of the nodes after it")
-        if not ((features >= 0).all() and (features < forest.n_features_in_).all()):
+        if not ((features >= 0).all() and (features < columns).all()):
             raise ValueError("a node asks for a column that does not exist")
-        if tree.n_features != forest.n_features_in_ or tree.value.shape[1:] != (1, len(forest.classes_)):
+        if tree.n_features != columns or tree.value.shape[1:] != (1, len(forest.classes_)):
             raise ValueError("a tree has other columns or classes than the forest")
 
 

@@ -17,7 +17,6 @@ from mlfactory.models.protocol import (
     Model,
     Sample,
     checked,
-    finite,
     one_thread,
     probabilities,
     softmax,
@@ -64,6 +63,7 @@ class MetaRidge(Model):
 
     def fit(self, X: NDArray[Any], y: Classes, weight: Floats, validation: Sample | None = None) -> Self:
         train = checked(X, y, weight)
+        self.features_ = X.shape[1]
         logs = log_ratios(train.X)
         self._centre, self._spread = logs.mean(axis=0), logs.std(axis=0)
         self._spread[self._spread < 1e-9] = 1.0
@@ -98,11 +98,7 @@ class MetaRidge(Model):
         return scores
 
     def predict_proba(self, X: NDArray[Any]) -> Floats:
-        finite(X)
-        if X.shape[1] != len(self._centre):
-            raise InputError(
-                f"{X.shape[1]} probabilities per row; the model was fitted on {len(self._centre)}"
-            )
+        self.readable(X)
         features = (log_ratios(X) - self._centre) / self._spread
         # einsum sums in the same order for one row and for many, so a prediction does not depend on its batch
         scores = np.einsum("nf,fk->nk", features, self._slope)
@@ -112,12 +108,12 @@ class MetaRidge(Model):
         write_arrays(folder / _FILE, {name: getattr(self, f"_{name}") for name in _ARRAYS})
 
     def read(self, folder: Path) -> None:
-        arrays, _ = read_arrays(folder / _FILE, _ARRAYS)
+        arrays = read_arrays(folder / _FILE, _ARRAYS)
         for name in _ARRAYS:
             setattr(self, f"_{name}", arrays[name])
         with refusing(folder / _FILE):
-            columns = len(self._centre)
-            if self._spread.shape != (columns,) or self._slope.shape != (columns, N_CLASSES):
+            shapes = ((self.features_,), (self.features_,), (self.features_, N_CLASSES), (1 + N_CLASSES,))
+            if tuple(arrays[name].shape for name in _ARRAYS) != shapes:
                 raise ValueError("its arrays do not fit together")
 
 

@@ -1,0 +1,191 @@
+"""A tiny matrix and index with known truth, and the train stage run on them."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlfactory.common.artifacts import read_json, write_matrix
+from mlfactory.common.index import Index, write_index
+from mlfactory.common.predictions import Predictions, read_predictions
+from mlfactory.common.splits import REFIT, blocks, fold_codes, k_fold, refit_codes
+from mlfactory.common.stage import Summary, call
+from mlfactory.train.stage import run
+
+ROWS, HORIZON, STRIDE, EMBARGO = 900, 6, 2, 8
+COLUMNS = ("signal", "noise_a", "noise_b", "level")
+OUTPUTS = ("fold_predictions", "test_predictions", "model", "fit")
+
+
+@dataclass(frozen=True)
+class Data:
+    """A matrix, its index and the truth about all rows, the locked test included."""
+
+    values: np.ndarray
+    index: Index
+    label: np.ndarray
+
+
+def make_data(seed: int = 0, *, cut: int = 450) -> Data:
+    """Draw rows of two segments whose class follows the first column; the last fifth is the locked test."""
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(ROWS, len(COLUMNS))).astype(np.float32)
+    values[:, 3] += 1000
+    score = 2.5 * values[:, :1] * np.array([-1.0, 0.0, 1.0])
+    p = np.exp(score) / np.exp(score).sum(axis=1, keepdims=True)
+    label = (rng.random(ROWS)[:, None] > np.cumsum(p, axis=1)).sum(axis=1).clip(max=2).astype(np.int8)
+    bar = np.arange(ROWS) + 100
+    end = bar + rng.integers(1, HORIZON + 1, ROWS)
+    test = ROWS * 4 // 5
+    events = np.arange(0, ROWS, STRIDE)
+    development = events[events < test]
+    finished, refit = refit_codes(
+        bar[development], end[development], bar[test], embargo=EMBARGO, inner_fraction=0.2
+    )
+    known = development[finished]
+    code = np.zeros((ROWS, 3), np.uint8)
+    code[known, :2] = fold_codes(
+        bar[known], end[known], blocks(len(known), 2), k_fold(2), embargo=EMBARGO, inner_fraction=0.2
+    )
+    code[development, REFIT] = refit
+    code[events[events >= test], REFIT] = 3
+    shown = np.isin(np.arange(ROWS), known)
+    index = Index(
+        bar=bar,
+        minute=bar + 28_000_000,
+        segment=(np.arange(ROWS) >= cut).astype(np.int64),
+        session=np.full(ROWS, 20_000),
+        event=np.isin(np.arange(ROWS), events),
+        horizons=(HORIZON,),
+        n_folds=2,
+        label={HORIZON: np.where(shown, label, -1).astype(np.int8)},
+        end={HORIZON: np.where(shown, end, -1)},
+        long_net={HORIZON: np.where(shown, label - 1.0, np.nan)},
+        short_net={HORIZON: np.where(shown, 1.0 - label, np.nan)},
+        code={HORIZON: code},
+        facts={"embargo_bars": EMBARGO},
+    )
+    return Data(values, index, label)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The outputs of one run of the stage."""
+
+    folder: Path
+    summary: Summary
+
+    @property
+    def fit(self) -> Any:
+        return read_json(self.folder / "fit")
+
+    def predictions(self, kind: str) -> Predictions:
+        return read_predictions(self.folder / kind, kind)
+
+
+Train = Callable[..., Trained]
+
+
+@pytest.fixture(scope="session")
+def data() -> Data:
+    return make_data()
+
+
+@pytest.fixture(scope="session")
+def inputs(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the artifacts ``index``, ``boosting_optimal`` and ``neural_optimal``."""
+    folder = tmp_path_factory.mktemp("inputs")
+    write_inputs(folder, data)
+    return folder
+
+
+def write_inputs(folder: Path, data: Data) -> None:
+    about = {"schema_version": 1, "inputs": {}}
+    write_index(folder / "index", data.index, {**data.index.facts, **about, "artifact": "index"})
+    columns = {name: data.values[:, j] for j, name in enumerate(COLUMNS)}
+    for name in ("boosting_optimal", "neural_optimal"):
+        write_matrix(folder / name, columns, {**about, "artifact": name})
+
+
+@pytest.fixture(scope="session")
+def train(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Train:
+    """Run the stage as a KFP step does; small settings unless others are given."""
+
+    def start(model: str, /, params: Mapping[str, Any] | None = None, **changes: Any) -> Trained:
+        from toy_models import toy
+
+        from mlfactory.models.registry import models
+
+        folder = tmp_path_factory.mktemp(model)
+        known = model in models()
+        job = {
+            "model": model,
+            "horizon": HORIZON,
+            "params": {**(toy(model) if known else {}), **(params or {})},
+        }
+        matrix = models()[model].feature_set if known else "boosting_optimal"
+        given = {
+            "job": job,
+            "matrix": inputs / matrix,
+            "index": inputs / "index",
+            "seed": 1,
+            "accelerator": "0",
+        }
+        return Trained(folder, call(run, {**given, **{name: folder / name for name in OUTPUTS}, **changes}))
+
+    return start
+
+
+@pytest.fixture
+def extra_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Add a classical model of a given ``fit`` body to the registry, from a folder outside the package."""
+
+    def add(name: str, body: str) -> None:
+        folder = tmp_path / "extra" / "classical"
+        folder.mkdir(parents=True)
+        (folder / f"{name}.py").write_text(_MODEL_FILE.format(body=body))
+        monkeypatch.setenv("MLF_MODELS", os.fspath(folder.parent))
+
+    return add
+
+
+_MODEL_FILE = '''
+"""A model for tests."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from mlfactory.models.protocol import Model
+
+
+@dataclass
+class Extra(Model):
+    """Predicts the class frequencies."""
+
+    source: ClassVar[str] = "nobody (2000)"
+    smoothing: float = 1.0
+
+    def fit(self, X, y, weight, validation=None):
+        {body}
+        self.features_ = X.shape[1]
+        counts = np.bincount(y, weights=weight, minlength=3) + self.smoothing
+        self.frequencies = counts / counts.sum()
+        return self
+
+    def predict_proba(self, X):
+        return np.tile(self.frequencies, (len(X), 1))
+
+    def write(self, folder):
+        np.save(folder / "frequencies.npy", self.frequencies)
+
+    def read(self, folder):
+        self.frequencies = np.load(folder / "frequencies.npy", allow_pickle=False)
+
+
+MODEL = Extra
+'''

@@ -1,0 +1,161 @@
+"""Law 4 and law 2 inside one fold: what is held out, its spans and its embargo leave no trace in a fitted model."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toy_models import toy
+from toy_training import COLUMNS, EMBARGO, HORIZON, Data
+
+from mlfactory.common.artifacts import sha256
+from mlfactory.common.errors import InputError
+from mlfactory.common.scaling import Scaler
+from mlfactory.common.splits import HELD_OUT, INNER, REFIT, TRAIN
+from mlfactory.models.bundle import Bundle, Contract, features, steps_of
+from mlfactory.models.registry import load_model, models
+from mlfactory.train.fitting import FoldRows, fit_fold, fold_rows
+
+TRAINED = [name for name, info in models().items() if info.feature_set != "probabilities"]
+EVERY_MODEL = pytest.mark.parametrize("name", TRAINED)
+EVERY_FOLD = pytest.mark.parametrize("fold", [0, 1, REFIT])
+
+Fit = Callable[[str, Data, int], Bundle]
+
+
+def fit(name: str, data: Data, fold: int, rows: FoldRows | None = None) -> Bundle:
+    """Fit as the stage does, or on other rows than the index's."""
+    info = models()[name]
+    model = load_model(name)(**toy(name))
+    contract = Contract(name, info.family, HORIZON, info.feature_set, COLUMNS, steps_of(model))
+    return fit_fold(model, contract, data.values, data.index, fold, rows).bundle
+
+
+def with_garbage(data: Data, fold: int) -> Data:
+    """Change features, labels and returns of all rows that the fold's model must not read; spans part the rows."""
+    sealed = data.index.sealed(HORIZON, fold)
+    values = data.values.copy()
+    values[sealed] = 1e6 * np.random.default_rng(9).normal(size=(sealed.sum(), values.shape[1]))
+    label = data.index.label[HORIZON].copy()
+    label[sealed] = 2 - np.maximum(label[sealed], 0)
+    net = {HORIZON: np.where(sealed, 7.0, data.index.long_net[HORIZON])}
+    return replace(data, values=values, index=replace(data.index, label={HORIZON: label}, long_net=net))
+
+
+def traces(fit: Fit, name: str, data: Data, fold: int, folder: Path) -> list[str]:
+    """Files of a fitted bundle that change when the held-out rows do: none, unless something leaks."""
+    for copy, seen in (("clean", data), ("garbage", with_garbage(data, fold))):
+        fit(name, seen, fold).save(folder / copy)
+    clean = sorted(path for path in (folder / "clean").rglob("*") if path.is_file())
+    return [
+        path.name
+        for path in clean
+        if sha256(path) != sha256(folder / "garbage" / path.relative_to(folder / "clean"))
+    ]
+
+
+@EVERY_MODEL
+@EVERY_FOLD
+def test_held_out_rows_leave_no_trace_in_scaler_and_model(
+    name: str, fold: int, data: Data, tmp_path: Path
+) -> None:
+    assert data.index.sealed(HORIZON, fold).sum() > 100
+    assert traces(fit, name, data, fold, tmp_path) == []
+
+
+def scaled_on_all_rows(name: str, data: Data, fold: int) -> Bundle:
+    """A fold whose scaler knows the held-out rows."""
+    honest = fit(name, data, fold)
+    scaler = Scaler.fit(honest.model.scaling, data.values)
+    rows = fold_rows(data.index, HORIZON, fold, steps_of(honest.model)).train
+    X = features(honest.model, scaler, data.values, rows)
+    model = type(honest.model)(**honest.model.settings()).fit(
+        X, data.index.label[HORIZON][rows], np.ones(len(rows))
+    )
+    return Bundle(model, scaler, honest.contract)
+
+
+def stopped_on_the_held_out_rows(name: str, data: Data, fold: int) -> Bundle:
+    """A fold whose early stopping sees the rows that it predicts."""
+    rows = fold_rows(data.index, HORIZON, fold, 1)
+    return fit(name, data, fold, replace(rows, inner=rows.held_out))
+
+
+def trained_on_a_held_out_row(name: str, data: Data, fold: int) -> Bundle:
+    rows = fold_rows(data.index, HORIZON, fold, 1)
+    return fit(name, data, fold, replace(rows, train=np.append(rows.train, rows.held_out[:30])))
+
+
+def windows_not_cleared(name: str, data: Data, fold: int) -> Bundle:
+    """A sequence model that keeps training windows reaching back into the held-out rows' embargo."""
+    steps = steps_of(load_model(name)(**toy(name)))
+    rows = data.index.rows(HORIZON, fold, TRAIN)
+    whole = rows[(rows >= steps - 1) & ~((rows >= 450) & (rows < 450 + steps - 1))]
+    return fit(name, data, fold, replace(fold_rows(data.index, HORIZON, fold, steps), train=whole))
+
+
+@pytest.mark.parametrize(
+    ("name", "leak", "trace"),
+    [
+        ("logistic", scaled_on_all_rows, "scaler.json"),
+        ("lstm", scaled_on_all_rows, "scaler.json"),
+        ("lightgbm", stopped_on_the_held_out_rows, "model.txt"),
+        ("xgboost", stopped_on_the_held_out_rows, "model.ubj"),
+        ("catboost", trained_on_a_held_out_row, "model.cbm"),
+        ("lstm", windows_not_cleared, "network.safetensors"),
+    ],
+)
+def test_a_leak_would_be_caught(name: str, leak: Fit, trace: str, data: Data, tmp_path: Path) -> None:
+    assert trace in traces(leak, name, data, 0, tmp_path)
+
+
+@EVERY_FOLD
+@pytest.mark.parametrize("steps", [1, 5, 40])
+def test_no_window_that_is_learned_from_reaches_a_sealed_row(fold: int, steps: int, data: Data) -> None:
+    rows, sealed = fold_rows(data.index, HORIZON, fold, steps), data.index.sealed(HORIZON, fold)
+    for end in (*rows.train, *rows.inner):
+        window = slice(end - steps + 1, end + 1)
+        assert window.start >= 0
+        assert not sealed[window].any()
+        assert len(set(data.index.segment[window])) == 1
+    assert len(rows.train) > 50
+
+
+def test_training_resumes_a_window_and_an_embargo_after_the_held_out_spans(data: Data) -> None:
+    index = data.index
+    last = int(index.end[HORIZON][index.rows(HORIZON, 0, HELD_OUT)].max())  # bar position; bars start at 100
+    first = {steps: int(fold_rows(index, HORIZON, 0, steps).train[0]) for steps in (1, 5)}
+    resumed = last + EMBARGO - 100 + 1
+    assert first[1] == resumed + resumed % 2  # events are the even rows
+    assert first[5] in (resumed + 4, resumed + 5)
+
+
+def test_inner_rows_come_from_the_training_side_and_never_from_the_held_out_fold(data: Data) -> None:
+    rows = fold_rows(data.index, HORIZON, 0, 1)
+    np.testing.assert_array_equal(rows.inner, data.index.rows(HORIZON, 0, INNER))
+    assert not set(rows.inner) & set(rows.held_out)
+    assert rows.inner.min() > rows.train.max()
+
+
+def test_weights_count_each_training_row_for_the_share_of_its_span_it_has_to_itself(data: Data) -> None:
+    seen = []
+
+    class Spy(load_model("logistic")):  # type: ignore[misc]
+        def fit(self, X, y, weight, validation=None):  # type: ignore[no-untyped-def]
+            seen.append(weight)
+            return super().fit(X, y, weight, validation)
+
+    contract = Contract("logistic", "classical", HORIZON, "boosting_optimal", COLUMNS, 1)
+    rows = FoldRows(np.array([0, 2, 40]), np.array([], np.int64), np.array([60]))
+    end = data.index.end[HORIZON].copy()
+    end[[0, 2, 40]] = [103, 103, 143]  # bars 100-103 and 102-103 share two bars; 140-143 stands alone
+    alone = replace(data.index, end={HORIZON: end})
+    fit_fold(Spy(), contract, data.values, alone, 0, rows)
+    share = np.array([(1 + 1 + 0.5 + 0.5) / 4, 0.5, 1.0])
+    np.testing.assert_allclose(seen[0], share / share.mean(), rtol=1e-12)
+
+
+def test_windows_longer_than_the_training_side_are_an_error(data: Data) -> None:
+    with pytest.raises(InputError, match=r"fold 1 keeps none of its .* windows of 400 steps: give more bars"):
+        fold_rows(data.index, HORIZON, 0, 400)
