@@ -14,7 +14,7 @@ from tests.conftest import make_bars
 from mlfactory.common.bars import Bars
 from mlfactory.regime.params import Params
 from mlfactory.regime.states import HURST_LAGS, adx, band, hurst, states, volatility_rank
-from mlfactory.regime.windows import log, moving_sum, rank, weighted_sum, wilder_weights
+from mlfactory.regime.windows import decayed_sum, log, moving_sum, rank, wilder, wilder_bars
 
 LENGTHS = pytest.mark.parametrize("width", [1, 2, 7, 50, 100, 187])
 
@@ -38,10 +38,9 @@ def test_a_moving_sum_equals_the_exact_sum(noise: np.ndarray, width: int) -> Non
 def test_window_statistics_have_the_same_bits_wherever_the_series_starts(
     noise: np.ndarray, width: int, first: int
 ) -> None:
-    weights = np.linspace(1, 2, width)
     for whole, part in (
         (moving_sum(noise, width), moving_sum(noise[first:], width)),
-        (weighted_sum(noise, weights), weighted_sum(noise[first:], weights)),
+        (decayed_sum(noise, width, 0.93), decayed_sum(noise[first:], width, 0.93)),
         (rank(noise, width), rank(noise[first:], width)),
         (log(noise), log(noise[first:])),
     ):
@@ -64,15 +63,24 @@ def test_rank_equals_pandas_and_averages_ties(noise: np.ndarray, width: int) -> 
 def test_a_gap_reaches_only_the_windows_that_hold_it(noise: np.ndarray) -> None:
     x = noise.copy()
     x[100] = np.nan
-    for values in (moving_sum(x, 20), weighted_sum(x, np.ones(20))):
+    for values in (moving_sum(x, 20), decayed_sum(x, 20, 0.9)):
         np.testing.assert_array_equal(np.flatnonzero(np.isnan(values)), [*range(19), *range(100, 120)])
 
 
-def test_wilder_weights_leave_out_a_millionth() -> None:
-    weights = wilder_weights(14)
-    assert len(weights) == 187  # (13/14)^187 < 1e-6 < (13/14)^186
-    assert weights.sum() == pytest.approx(1)
-    assert weights[1] / weights[0] == pytest.approx(13 / 14)
+@LENGTHS
+def test_a_decayed_sum_equals_its_definition(noise: np.ndarray, width: int) -> None:
+    ours, weights = decayed_sum(noise, width, 0.93), 0.93 ** np.arange(width)
+    for i in (width - 1, 2047, 2048, 4999):
+        assert ours[i] == pytest.approx(weights @ noise[i - width + 1 : i + 1][::-1], rel=1e-13)
+
+
+def test_wilders_smoothing_leaves_out_a_millionth() -> None:
+    assert wilder_bars(14) == 187  # (13/14)^187 < 1e-6 < (13/14)^186
+    impulse = np.r_[np.zeros(200), 1.0, np.zeros(400)]
+    response = wilder(impulse, 14)[200:]
+    assert response.sum() == pytest.approx(1)
+    np.testing.assert_allclose(response[:187], (1 / 14) * (13 / 14) ** np.arange(187), rtol=2e-6)
+    assert not response[187:].any()
 
 
 def series(name: str, folder: Path) -> Bars:

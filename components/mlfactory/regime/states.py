@@ -8,7 +8,7 @@ import numpy as np
 from mlfactory.common.bars import Bars, Floats
 from mlfactory.common.jit import kernel
 from mlfactory.regime.params import Params
-from mlfactory.regime.windows import log, moving_sum, rank, weighted_sum, wilder_weights
+from mlfactory.regime.windows import log, moving_sum, rank, wilder, wilder_bars
 
 HURST_LAGS: Final = (2, 3, 5, 8, 13, 20)
 """bars between the prices whose distance is measured, evenly spaced on the log axis"""
@@ -18,26 +18,25 @@ _FLAT: Final = 0.5  # Hurst exponent of a price that does not move: neither tren
 def volatility_rank(bars: Bars, period: int, window: int) -> Floats:
     """Rank the average true range relative to price among the last ``window`` bars; (0, 1], shape (n,)."""
     true_range = np.maximum(bars.high[1:], bars.close[:-1]) - np.minimum(bars.low[1:], bars.close[:-1])
-    average = weighted_sum(np.concatenate([[np.nan], true_range]), wilder_weights(period))
+    average = wilder(np.concatenate([[np.nan], true_range]), period)
     return rank(average / bars.close, window)
 
 
 def adx(bars: Bars, period: int) -> Floats:
     """Average directional index, 0 to 100, shape (n,); 0 where no bar moved. Wilder (1978)."""
     up, down = np.diff(bars.high, prepend=np.nan), -np.diff(bars.low, prepend=np.nan)
-    weights = wilder_weights(period)
-    plus = _from_second(np.where((up > down) & (up > 0), up, 0.0), weights)
-    minus = _from_second(np.where((down > up) & (down > 0), down, 0.0), weights)
+    plus = _from_second(np.where((up > down) & (up > 0), up, 0.0), period)
+    minus = _from_second(np.where((down > up) & (down > 0), down, 0.0), period)
     total = plus + minus
     moved = np.where(total > 0, total, 1.0)
     index = np.where(np.isnan(total), np.nan, 100 * np.abs(plus - minus) / moved)
-    return weighted_sum(index, weights)
+    return wilder(index, period)
 
 
-def _from_second(movement: Floats, weights: Floats) -> Floats:
+def _from_second(movement: Floats, period: int) -> Floats:
     """Smooth a movement, which the first bar does not have."""
     movement[:1] = np.nan
-    return weighted_sum(movement, weights)
+    return wilder(movement, period)
 
 
 def hurst(close: Floats, window: int) -> Floats:
@@ -101,8 +100,8 @@ def states(bars: Bars, params: Params) -> dict[str, Floats]:
 
 def bars_needed(params: Params) -> dict[str, int]:
     """Count the bars, up to and including its own, that each value depends on."""
-    volatility = len(wilder_weights(params.atr_period)) + params.volatility_window
-    trend = max(2 * len(wilder_weights(params.adx_period)), params.average_bars)
+    volatility = wilder_bars(params.atr_period) + params.volatility_window
+    trend = max(2 * wilder_bars(params.adx_period), params.average_bars)
     return {
         "regime_volatility": volatility,
         "regime_volatility_rank": volatility,

@@ -11,14 +11,20 @@ import numpy as np
 from mlfactory.common.bars import Floats
 from mlfactory.common.jit import kernel
 
+_REMAINDER = 1e-6
 _BLOCK = 2048  # rows whose partial sums stay in the first-level cache
 
 
-@kernel
 def moving_sum(x: Floats, width: int) -> Floats:
-    """Sum the last ``width`` values, NaN before there are that many; shape (n,).
+    """Sum the last ``width`` values, NaN before there are that many; shape (n,)."""
+    return decayed_sum(x, width, 1.0)
 
-    Partial sums of 1, 2, 4, ... values are combined in a fixed tree, so the cost per value is O(log width).
+
+@kernel
+def decayed_sum(x: Floats, width: int, decay: float) -> Floats:
+    """Sum the last ``width`` values, each times ``decay`` to the power of its age, NaN before; shape (n,).
+
+    Sums of 1, 2, 4, ... values are combined in a fixed tree, so the cost per value is O(log width).
     """
     n = len(x)
     out = np.full(n, np.nan)
@@ -31,32 +37,18 @@ def moving_sum(x: Floats, width: int) -> Floats:
         taken, span, rest = 0, 1, width
         while rest > 0:
             if rest & 1:
-                shift = width - 1 - taken
+                shift, weight = width - 1 - taken, decay**taken
                 for i in range(end - begin):
-                    out[begin + i] += now[shift + i]
+                    out[begin + i] += weight * now[shift + i]
                 taken += span
             rest >>= 1
             if rest > 0:
+                weight = decay**span
                 for i in range(span, size):
-                    doubled[i] = now[i] + now[i - span]
+                    doubled[i] = now[i] + weight * now[i - span]
                 doubled[:span] = 0.0
                 now, doubled = doubled, now
                 span *= 2
-    return out
-
-
-@kernel
-def weighted_sum(x: Floats, weights: Floats) -> Floats:
-    """Sum the last values times ``weights``, the newest first; NaN before there are enough; shape (n,)."""
-    n, width = len(x), len(weights)
-    out = np.full(n, np.nan)
-    for begin in range(width - 1, n, _BLOCK):
-        end = min(begin + _BLOCK, n)
-        out[begin:end] = 0.0
-        for k in range(width):
-            weight = weights[k]
-            for i in range(begin, end):
-                out[i] += weight * x[i - k]
     return out
 
 
@@ -74,11 +66,15 @@ def rank(x: Floats, width: int) -> Floats:
     return out
 
 
-def wilder_weights(period: int, remainder: float = 1e-6) -> Floats:
-    """Weights of Wilder's smoothing, cut off where less than ``remainder`` is left; they sum to one."""
-    decay = 1 - 1 / period
-    weights = decay ** np.arange(math.ceil(math.log(remainder) / math.log(decay)))
-    return np.asarray(weights / weights.sum(), dtype=np.float64)
+def wilder_bars(period: int) -> int:
+    """Bars after which less than ``_REMAINDER`` of the weight of Wilder's smoothing is left."""
+    return math.ceil(math.log(_REMAINDER) / math.log(1 - 1 / period))
+
+
+def wilder(x: Floats, period: int) -> Floats:
+    """Smooth as Wilder (1978) does, over ``wilder_bars`` values with weights that sum to one; shape (n,)."""
+    decay, width = 1 - 1 / period, wilder_bars(period)
+    return decayed_sum(x, width, decay) * ((1 - decay) / (1 - decay**width))
 
 
 @kernel
