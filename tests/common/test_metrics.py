@@ -159,6 +159,15 @@ def test_the_sharpe_interval_holds_the_ratio_and_matches_lo_s_error_for_independ
     assert (interval.high - interval.low) / 2 == pytest.approx(1.96 * sharpe_error(ratio, 500, 252), rel=0.1)
 
 
+def test_the_sharpe_interval_of_few_sessions_misses_no_more_often_than_it_says() -> None:
+    missed = 0
+    for seed in range(300):
+        returns = np.random.default_rng(seed).standard_t(4, 10)
+        interval = sharpe_interval(returns, 252, StationaryBootstrap(10, 3, 300, seed), 0.95)
+        missed += not interval.low <= 0 <= interval.high
+    assert missed / 300 < 0.10
+
+
 def test_lo_s_error_of_a_ratio_of_zero_is_one_over_the_root_of_years() -> None:
     assert sharpe_error(0.0, 504, 252) == pytest.approx(1 / math.sqrt(2))
     assert sharpe_error(2.0, 252, 252) == pytest.approx(math.sqrt((1 + 2 / 252) / 252 * 252))

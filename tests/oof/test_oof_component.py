@@ -4,15 +4,16 @@ import json
 import warnings
 from pathlib import Path
 
-import mlfactory
 import pytest
 import yaml
 from kfp import compiler, dsl, local
 from kfp.dsl import Dataset, Output
+from toy_run import ToyRun
+
+import mlfactory
 from mlfactory.common.artifacts import read_provenance
 from mlfactory.common.stage import MARK
 from mlfactory.oof.component import oof
-from toy_run import ToyRun
 
 
 @dsl.component(base_image="python-toy:1", packages_to_install=[], install_kfp_package=False)

@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from toy_run import ToyRun
+
 from mlfactory.common.artifacts import provenance, read_table, sha256, write_table
 from mlfactory.common.bars import timestamps
 from mlfactory.common.errors import InputError
@@ -12,7 +14,6 @@ from mlfactory.common.pools import read_pool
 from mlfactory.common.predictions import Predictions
 from mlfactory.common.splits import HELD_OUT
 from mlfactory.oof.stage import run
-from toy_run import ToyRun
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from toy_run import ToyRun
+
 from mlfactory.common.artifacts import read_json, sha256
 from mlfactory.common.errors import InputError
 from mlfactory.common.metrics import class_frequencies, row_log_loss
@@ -14,7 +16,6 @@ from mlfactory.oof.stage import run as run_oof
 from mlfactory.stacking.nested import nested, stack
 from mlfactory.stacking.params import Params
 from mlfactory.stacking.stage import run
-from toy_run import ToyRun
 
 PARAMS = Params(draws=1000)
 OUTPUTS = ("ensemble", "ensemble_predictions", "ranking")
@@ -178,7 +179,7 @@ def test_a_combiner_that_combines_nothing_is_refused(toy: ToyRun, made: Path, tm
     outputs = {n: tmp_path / n for n in OUTPUTS}
     with pytest.raises(InputError, match="'logistic' is of the family 'classical' and combines nothing"):
         run(made / "oof", toy.index, **outputs, params=Params(combiners=("logistic",)))
-    with pytest.raises(InputError, match="'meta_rigde' is not in the registry; known: .*meta_ridge"):
+    with pytest.raises(InputError, match=r"'meta_rigde' is not in the registry; known: .*meta_ridge"):
         run(made / "oof", toy.index, **outputs, params=Params(combiners=("meta_rigde",)))
     assert not any(path.exists() for path in outputs.values())
 
@@ -186,7 +187,7 @@ def test_a_combiner_that_combines_nothing_is_refused(toy: ToyRun, made: Path, tm
 def test_missing_test_predictions_are_an_error(toy: ToyRun, made: Path, tmp_path: Path) -> None:
     lists = toy.lists("test_predictions")
     del lists["neural"]
-    with pytest.raises(InputError, match="lstm, horizon .* has oof predictions but no test predictions"):
+    with pytest.raises(InputError, match=r"lstm, horizon .* has oof predictions but no test predictions"):
         run(made / "oof", toy.index, **{n: tmp_path / n for n in OUTPUTS}, **lists)
 
 
@@ -210,10 +211,10 @@ def test_models_without_a_common_row_are_an_error_with_counts(toy: ToyRun) -> No
 
 
 def test_the_combiner_is_told_how_far_labels_reach(toy: ToyRun, made: Path) -> None:
-    settings = read_json(made / "ensemble" / "meta_ridge_h20" / "settings.json")
+    combiner = load_model("meta_ridge").load(made / "ensemble" / "meta_ridge_h20")
     development = stack([toy.job(m, 20, "fold_predictions") for m in toy.models]).row
     longest = max(int((development <= toy.ends(20)[r]).sum() - i) for i, r in enumerate(development))
-    assert settings["gap"] == longest
+    assert combiner.gap == longest
 
 
 def test_loss_per_row_is_what_the_ranking_averages() -> None:

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
 from mlfactory.common.artifacts import provenance, sha256, write_json, write_table
 from mlfactory.common.bars import timestamps
 from mlfactory.common.index import Index, write_index
 from mlfactory.common.predictions import Predictions, failed, write_predictions
-from mlfactory.common.splits import HELD_OUT, REFIT, blocks, fold_codes, k_fold, refit_codes
+from mlfactory.common.splits import HELD_OUT, INNER, REFIT, TRAIN, blocks, fold_codes, k_fold
 
 FAMILY = {
     "xgboost": "boosting",
@@ -112,9 +113,9 @@ class ToyRun:
                 embargo=5,
                 inner_fraction=0.15,
             )
-            _, codes[development, -1] = refit_codes(
-                development, ends[development], test_start, embargo=5, inner_fraction=0.15
-            )
+            inner = development[int(len(development) * 0.85) :]
+            codes[development[ends[development] < inner[0]], -1] = TRAIN
+            codes[inner, -1] = INNER
             codes[test, -1] = HELD_OUT
             label[h] = np.where(known, truth["label"], -1).astype(np.int8)
             end[h] = np.where(known, ends, -1)
@@ -181,8 +182,13 @@ class ToyRun:
             "instrument": INSTRUMENT,
             "bar_minutes": 1,
             "rows_in": self.rows,
-            "rows": self.rows,
+            "bars": self.rows,
+            "sessions": len(np.unique(self.session)),
             "segments": 1,
+            "first": str(timestamps(self.minute[:1])[0]),
+            "last": str(timestamps(self.minute[-1:])[0]),
+            "rejected": {},
+            "advice": [],
         }
         write_json(path, provenance("data_report", "ingest", {}, {}, **facts))
         return path
@@ -214,7 +220,7 @@ class ToyRun:
         return path
 
     def lists(self, kind: str) -> dict[str, list[Path]]:
-        """Paths per family, as ``run`` takes them; ``kind`` is one of the two prediction tables or ``fit``."""
+        """Paths per family, as ``run`` takes them; ````kind`` may be ``fit``."""
         out: dict[str, list[Path]] = {}
         for model in self.models:
             for h in self.horizons:

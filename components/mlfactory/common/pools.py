@@ -1,6 +1,7 @@
 """Predictions of many models in one table, which ``stacking`` and ``report`` read back model by model."""
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -48,7 +49,7 @@ def read_family_lists(
             )
         pool.append(predictions)
     pool = order(pool)
-    for one, other in zip(pool, pool[1:], strict=False):
+    for one, other in pairwise(pool):
         if (one.model, one.horizon) == (other.model, other.horizon):
             raise InputError(f"two tables hold {kind} of {name(one)}")
     return [p for p in pool if p.status != FAILED], [p for p in pool if p.status == FAILED]
@@ -67,8 +68,8 @@ def short(digest: str | None) -> str:
 def write_pool(path: Path, pool: Sequence[Predictions], facts: Provenance) -> None:
     """Write many models' predictions as one table: blocks in ``order``, each sorted by fold and row.
 
-    Columns: row, timestamp, horizon, model, part (``oof``, or ``test`` where the refitted model predicted), fold
-    and the three probabilities. ``facts`` gain ``models``: name, family, horizon and rows of each block.
+    Columns: row, timestamp, horizon, model, part (``oof``, or ``test`` where the refitted model predicted),
+    fold and the three probabilities. ``facts`` gain ``models``: name, family, horizon and rows of each block.
     """
     pool = order(pool)
     about = [{"model": p.model, "family": p.family, "horizon": p.horizon, "rows": len(p)} for p in pool]

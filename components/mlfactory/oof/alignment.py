@@ -13,8 +13,8 @@ def check_out_of_fold(predictions: Predictions, index: Index) -> None:
     """Refuse predictions that are not out of fold or not of this index's rows.
 
     Raises:
-        InputError: the horizon, a fold or a row is unknown, a row's time differs, a fold predicts a row that it
-            did not hold out, or two folds predict the same row.
+        InputError: the horizon, a fold or a row is unknown, a row's time differs, a fold predicts a row that
+            it did not hold out, or two folds predict the same row.
     """
     if predictions.horizon not in index.horizons:
         raise InputError(f"{name(predictions)}: the index knows only the horizons {list(index.horizons)}")

@@ -1,6 +1,6 @@
 """The ``oof`` step of the pipeline."""
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List
 
 from kfp import dsl
 from kfp.dsl import Dataset, Input, Metrics, Output
@@ -13,13 +13,13 @@ def oof(
     index: Input[Dataset],
     oof: Output[Dataset],
     timings: Output[Metrics],
-    boosting: Optional[Input[List[Dataset]]] = None,
-    classical: Optional[Input[List[Dataset]]] = None,
-    neural: Optional[Input[List[Dataset]]] = None,
-    cnn: Optional[Input[List[Dataset]]] = None,
-    transformer: Optional[Input[List[Dataset]]] = None,
+    boosting: Input[List[Dataset]] | None = None,
+    classical: Input[List[Dataset]] | None = None,
+    neural: Input[List[Dataset]] | None = None,
+    cnn: Input[List[Dataset]] | None = None,
+    transformer: Input[List[Dataset]] | None = None,
     params: Dict[str, Any] = {},
-):
+) -> None:
     """Align the fold predictions of all models by row id and refuse any from a model that saw the row.
 
     Args:

@@ -1,4 +1,4 @@
-"""A combiner of one horizon: out-of-fold predictions in nested folds, then one fit that predicts the locked test."""
+"""A combiner of one horizon: predictions in nested folds, then one fit that predicts the locked test."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +31,7 @@ class Combined:
 
 
 def combine(name: str, development: Stack, test: Stack, index: Index, seed: int) -> Combined:
-    """Fit the combiner ``name``; the labels it sees end before the test, and in each fold outside the held-out rows.
+    """Fit a combiner, in each fold on its training rows and at last on all development rows.
 
     Args:
         name: a model of a combining family.
@@ -52,7 +52,7 @@ def combine(name: str, development: Stack, test: Stack, index: Index, seed: int)
     label = index.label[development.horizon][development.row]
     known = label != UNKNOWN
     model = fit(development.features[known], label[known])
-    predicted = ~np.isnan(inner).any(axis=1)
+    predicted = np.isfinite(inner[:, 0])
     return Combined(
         name=name,
         model=model,
@@ -64,7 +64,7 @@ def combine(name: str, development: Stack, test: Stack, index: Index, seed: int)
 
 
 def longest_overlap(stack: Stack, index: Index) -> int:
-    """Count the rows that start within the longest label's span: how far apart rows must be to share no bar."""
+    """Count the rows that start within the longest label's span: rows further apart share no bar."""
     start, end = index.bar[stack.row], index.end[stack.horizon][stack.row]
     return int((np.searchsorted(start, end, side="right") - np.arange(len(start))).max())
 

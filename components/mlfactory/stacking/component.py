@@ -1,6 +1,6 @@
 """The ``stacking`` step of the pipeline."""
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List
 
 from kfp import dsl
 from kfp.dsl import Artifact, Dataset, Input, Metrics, Model, Output
@@ -16,15 +16,15 @@ def stacking(
     ensemble_predictions: Output[Dataset],
     ranking: Output[Artifact],
     timings: Output[Metrics],
-    boosting: Optional[Input[List[Dataset]]] = None,
-    classical: Optional[Input[List[Dataset]]] = None,
-    neural: Optional[Input[List[Dataset]]] = None,
-    cnn: Optional[Input[List[Dataset]]] = None,
-    transformer: Optional[Input[List[Dataset]]] = None,
+    boosting: Input[List[Dataset]] | None = None,
+    classical: Input[List[Dataset]] | None = None,
+    neural: Input[List[Dataset]] | None = None,
+    cnn: Input[List[Dataset]] | None = None,
+    transformer: Input[List[Dataset]] | None = None,
     seed: int = 0,
     params: Dict[str, Any] = {},
-):
-    """Combine all models in nested purged folds, apply them to the label-free test, rank all on development rows.
+) -> None:
+    """Combine all models in nested purged folds, predict the label-free test, rank all on development rows.
 
     Args:
         oof: Out-of-fold predictions of all models.

@@ -1,7 +1,7 @@
-"""Combining models without leaks: rows that all of them predict, and a combiner that never sees the rows it predicts.
+"""Combining models without leaks: on rows that all predict, by combiners that never saw the rows they predict.
 
-A combiner that predicts fold k learns from the out-of-fold predictions of the rows that fold k trains on, purged and
-embargoed like the base models' rows.
+A combiner that predicts fold k learns from the out-of-fold predictions of the rows that fold k trains on,
+purged and embargoed like the base models' rows.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ from mlfactory.common.splits import INNER, TRAIN
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Fit = Callable[[Floats, NDArray[np.int8]], Callable[[Floats], Floats]]
-"""Learn from probabilities of shape (n, 3 x models) and classes of shape (n,); give the function that predicts."""
+"""Learn from probabilities, shape (n, 3 x models), and classes, shape (n,); give what predicts."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def stack(pool: Sequence[Predictions]) -> Stack:
         other = predictions.fold[position] != fold
         if other.any():
             raise InputError(
-                f"{name(predictions)}: row {row[other][0]} is in another fold than {pool[0].model} predicts it in"
+                f"{name(predictions)}: row {row[other][0]} is in another fold than {pool[0].model}'s"
             )
     return Stack(
         horizon=pool[0].horizon,

@@ -34,7 +34,7 @@ def rank(
     Returns:
         per model: horizon, model and the numbers of ``metrics.scores``; best log loss first, ties by name
     """
-    known = ~np.isnan(np.hstack(list(combined.values()))).any(axis=1)
+    known = np.isfinite(np.sum(list(combined.values()), axis=(0, 2)))
     stack = stack.take(known)
     label, end = index.label[stack.horizon][stack.row], index.end[stack.horizon][stack.row]
     prior = fold_priors(index, stack.horizon, stack.fold, class_frequencies)

@@ -44,13 +44,13 @@ def run(  # noqa: PLR0913  (one list per training family)
     seed: int = 0,
     params: Params = _DEFAULTS,
 ) -> Summary:
-    """Fit combiners on out-of-fold predictions, in nested purged folds, and apply them to the label-free test.
+    """Fit combiners on out-of-fold predictions, in nested purged folds, and predict the label-free test.
 
     Args:
         oof: the ``oof`` table.
         index: the ``index`` artifact that it was made with.
         ensemble: the folder to write: a combiner per horizon and the contract of its input columns.
-        ensemble_predictions: the table to write: combiners on development rows (part ``oof``) and on the test.
+        ensemble_predictions: the table to write: combiners out of fold (part ``oof``) and on the test.
         ranking: the JSON file to write: every model's score on development rows; the test has no part in it.
         boosting: ``test_predictions`` of the family; likewise the next four.
         classical: as above.
@@ -61,8 +61,8 @@ def run(  # noqa: PLR0913  (one list per training family)
         params: combiners and resamples.
 
     Raises:
-        InputError: an artifact is of another index, a combiner is unknown, models share no row, or a model's test
-            predictions are missing.
+        InputError: an artifact is of another index, a combiner is unknown, models share no row, or a model's
+            test predictions are missing.
     """
     _check_combiners(params.combiners)
     folds, index_sha = read_index(index), sha256(index)
@@ -127,8 +127,8 @@ def _check_test(pool: Sequence[Predictions], test: Sequence[Predictions], index:
         )
         if outside.any():
             raise InputError(
-                f"{name(predictions)}: test row {predictions.row[outside][0]} is not a row of the locked test, or "
-                "not predicted by the refitted model"
+                f"{name(predictions)}: test row {predictions.row[outside][0]} is not a row of the "
+                "locked test, or not predicted by the refitted model"
             )
 
 

@@ -1,0 +1,46 @@
+"""Pieces of tables that every part of the page uses."""
+
+from collections.abc import Iterable, Mapping
+from html import escape
+from typing import Any
+
+Row = Mapping[str, Any]
+
+
+def head(*columns: tuple[str, str]) -> str:
+    """Write the head of a table; each column has a title and a class of the style sheet, or none."""
+    cells = (f'<th class="{style}">{name}</th>' if style else f"<th>{name}</th>" for name, style in columns)
+    return f"<thead><tr>{''.join(cells)}</tr></thead>"
+
+
+def table(columns: str, rows: Iterable[str]) -> str:
+    """Write a table that scrolls sideways where the screen is narrow."""
+    return f'<div class="scroll"><table>{columns}<tbody>{"".join(rows)}</tbody></table></div>'
+
+
+def cells(values: Iterable[str]) -> str:
+    """Write cells that are aligned to the right."""
+    return "".join(f'<td class="number">{value}</td>' for value in values)
+
+
+def key(entries: Iterable[tuple[str, str]]) -> str:
+    """Write the key of a figure: a class of the style sheet and a text for each line."""
+    items = (f'<span><i class="{style}"></i>{text}</span>' for style, text in entries)
+    return f'<div class="key">{"".join(items)}</div>'
+
+
+def error(row: Row) -> str:
+    """Write what ended a fit."""
+    what = row["error"] or {"type": "unknown", "message": "no error was kept"}
+    return escape(f"{what['type']}: {what['message']}")
+
+
+def of_horizon(rows: Iterable[Row], horizon: str) -> list[Row]:
+    """Keep the rows of one horizon."""
+    return [row for row in rows if row["horizon"] == int(horizon)]
+
+
+def ensemble(document: Mapping[str, Any], horizon: str) -> Row:
+    """Find the leaderboard row of the ensemble that development rows chose."""
+    name = document["horizons"][horizon]["ensemble"]
+    return next(row for row in of_horizon(document["leaderboard"], horizon) if row["model"] == name)
