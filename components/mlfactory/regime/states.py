@@ -56,17 +56,19 @@ def hurst(close: Floats, window: int) -> Floats:
 @kernel
 def _half_slope(spread: Floats, slopes: Floats) -> Floats:
     lags, n = spread.shape
-    out = np.full(n, np.nan)
+    out, widest = np.zeros(n), spread[0].copy()
+    for k in range(1, lags):
+        for i in range(n):
+            widest[i] = max(widest[i], spread[k, i])
+    for k in range(lags):
+        for i in range(n):
+            # a price that only alternates has no spread at even lags
+            out[i] += 0.5 * slopes[k] * math.log(max(spread[k, i], 1e-12 * widest[i]))
     for i in range(n):
-        widest = spread[:, i].max()
-        if widest <= 0:
-            out[i] = _FLAT
-        elif widest > 0:  # not NaN
-            slope = 0.0
-            for k in range(lags):
-                # a price that only alternates has no spread at even lags
-                slope += 0.5 * slopes[k] * math.log(max(spread[k, i], 1e-12 * widest))
-            out[i] = min(max(slope, 0.0), 1.0)
+        if widest[i] > 0:
+            out[i] = min(max(out[i], 0.0), 1.0)
+        else:
+            out[i] = _FLAT if widest[i] == 0 else np.nan
     return out
 
 
