@@ -92,6 +92,19 @@ def test_a_span_is_purged_when_and_only_when_it_meets_one_that_is_held_out(seed:
 
 
 @every_scheme
+@pytest.mark.parametrize("seed", range(3))
+def test_every_training_row_that_meets_no_held_out_span_is_kept(scheme: str, seed: int) -> None:
+    n_blocks, splits = SCHEMES[scheme]
+    start, end = spans(500, longest=12, seed=seed)
+    block = blocks(500, n_blocks)
+    codes = fold_codes(start, end, block, splits, embargo=7, inner_fraction=0.0)
+    for k, split in enumerate(splits):
+        held = np.isin(block, split.held_out)
+        kept = np.isin(block, split.train) & ~meets(start, end, start[held], end[held], 7)
+        assert ((codes[:, k] == TRAIN) == kept).all()
+
+
+@every_scheme
 def test_purging_drops_nothing_that_is_far_from_every_held_out_span(scheme: str) -> None:
     n_blocks, splits = SCHEMES[scheme]
     start = np.arange(600)
@@ -134,7 +147,7 @@ def test_a_small_purge_by_hand() -> None:
 def test_an_inner_split_by_hand() -> None:
     # ten events of 2 bars, the last 20 % are events 8 and 9; events 6 and 7 end at 8 and 9
     start = np.arange(10)
-    code = inner_codes(start, start + 2, np.ones(10, np.bool_), 0.2, embargo=0)
+    code = inner_codes(start, start + 2, np.ones(10, np.bool_), 0.2)
     assert code.tolist() == [TRAIN] * 6 + [UNUSED] * 2 + [INNER] * 2
 
 

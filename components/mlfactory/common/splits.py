@@ -9,7 +9,7 @@ Source: Lopez de Prado (2018), Advances in Financial Machine Learning, ch. 7 and
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Final
 
 import numpy as np
@@ -66,7 +66,7 @@ def paths(splits: Sequence[Split]) -> Ints:
     Returns:
         shape (paths, blocks); the split whose prediction of that block belongs to the path
     """
-    n_blocks = 1 + max(block for split in splits for block in (*split.held_out, *split.train))
+    n_blocks = _count_blocks(splits)
     by_block = [[i for i, split in enumerate(splits) if b in split.held_out] for b in range(n_blocks)]
     return np.array(by_block, dtype=np.int64).T
 
@@ -115,25 +115,25 @@ def clear_of(positions: Ints, first: Ints, last: Ints) -> Bools:
     return clear
 
 
-def inner_codes(start: Ints, end: Ints, train: Bools, fraction: float, embargo: int) -> Codes:
+def inner_codes(start: Ints, end: Ints, train: Bools, fraction: float) -> Codes:
     """Part the training events into TRAIN and INNER: the last ``fraction`` in time, purged against the rest.
+
+    No training event follows the inner part, so it needs no embargo.
 
     Args:
         start: shape (n,), ascending.
         end: shape (n,).
         train: shape (n,); the events that a fold may train on.
         fraction: share of the training events; 0 makes no inner part.
-        embargo: bars dropped after inner spans.
 
     Returns:
         shape (n,); TRAIN, INNER, or UNUSED where purged and outside ``train``.
     """
-    rows = np.flatnonzero(train)
-    inner = rows[len(rows) - round(len(rows) * fraction) :]
-    rest = rows[: len(rows) - len(inner)]
-    out = np.zeros(len(start), np.uint8)
-    out[inner] = INNER
-    out[rest[~meets(start[rest], end[rest], start[inner], end[inner], embargo)]] = TRAIN
+    out = train.astype(np.uint8)  # TRAIN is 1
+    if rows := round(np.count_nonzero(train) * fraction):
+        first = int(np.flatnonzero(train)[-rows])
+        out[first:] *= INNER
+        out[:first] *= end[:first] < start[first]
     return out
 
 
@@ -151,7 +151,7 @@ def fold_codes(
     Args:
         start: shape (n,), ascending; bar or instant of each event.
         end: shape (n,); end of its label's span.
-        block: shape (n,); block number of each event.
+        block: shape (n,), ascending; block number of each event.
         splits: which blocks are held out and which may be trained on.
         embargo: bars (or time) after each held-out span in which no training event may start.
         inner_fraction: share of the training events that validates early stopping.
@@ -160,20 +160,36 @@ def fold_codes(
         shape (n, splits)
 
     Raises:
-        InputError: a label ends before it starts, events are not in order of time, or a split keeps fewer
-            than ``MIN_ROWS`` rows in one of its parts.
+        InputError: a label ends before it starts, events or blocks are not in order of time, or a split keeps
+            fewer than ``MIN_ROWS`` rows in one of its parts.
     """
     _check_spans(start, end)
-    out = np.empty((len(start), len(splits)), np.uint8)
+    if (np.diff(block) < 0).any():
+        raise InputError("blocks of events are not in order of time")
+    n_blocks = _count_blocks(splits)
+    edges = np.searchsorted(block, np.arange(n_blocks + 1))
+    events = [slice(int(a), int(b)) for a, b in pairwise(edges)]
+    longest = int((end - start).max()) if len(start) else 0
+    out = np.zeros((len(splits), len(start)), np.uint8)  # a split's codes lie together in memory
     for k, split in enumerate(splits):
-        held = np.isin(block, split.held_out)
-        train = np.isin(block, split.train)
-        train &= ~meets(start, end, start[held], end[held], embargo)
-        code = inner_codes(start, end, train, inner_fraction, embargo)
-        code[held] = HELD_OUT
-        _check_parts(code, f"fold {k + 1} of {len(splits)}", inner_fraction, embargo)
-        out[:, k] = code
-    return out
+        train = np.zeros(len(start), np.bool_)
+        for b in split.train:
+            train[events[b]] = True
+        held = [events[b] for b in split.held_out if events[b].start < events[b].stop]
+        for rows in held:
+            # events are in order of time: only those near the block can meet it
+            first, last = start[rows.start], end[rows].max() + embargo
+            near = slice(*np.searchsorted(start, (first - longest, last + 1)))
+            train[near] &= end[near] < first
+        out[k] = inner_codes(start, end, train, inner_fraction)
+        for rows in held:
+            out[k, rows] = HELD_OUT
+        _check_parts(out[k], f"fold {k + 1} of {len(splits)}", inner_fraction, embargo)
+    return out.T
+
+
+def _count_blocks(splits: Sequence[Split]) -> int:
+    return 1 + max(block for split in splits for block in (*split.held_out, *split.train))
 
 
 def refit_codes(
@@ -185,7 +201,7 @@ def refit_codes(
         start: shape (n,), ascending; development events only.
         end: shape (n,).
         test_start: first bar of the locked test.
-        embargo: bars dropped after inner spans.
+        embargo: bars; no training row follows the test or the inner part, so it only appears in an error.
         inner_fraction: share of the training events that validates early stopping.
 
     Returns:
@@ -196,7 +212,7 @@ def refit_codes(
     """
     _check_spans(start, end)
     finished: Bools = end < test_start
-    code = inner_codes(start, end, finished, inner_fraction, embargo)
+    code = inner_codes(start, end, finished, inner_fraction)
     _check_parts(code, "the refit", inner_fraction, embargo, held_out=False)
     return finished, code
 
@@ -218,7 +234,7 @@ def _check_parts(
     if held_out:
         parts["held-out"] = HELD_OUT
     for name, part in parts.items():
-        kept = int((code == part).sum())
+        kept = np.count_nonzero(code == part)
         if kept < MIN_ROWS:
             raise InputError(
                 f"{where} keeps {kept} {name} rows of {len(code)} after purging by label end and an embargo "
@@ -238,7 +254,7 @@ def minimum_rows(splits: Sequence[Split], longest_label: int, embargo: int, inne
     Returns:
         rows, when every row is an event; with a stride, multiply
     """
-    n_blocks = 1 + max(block for split in splits for block in (*split.held_out, *split.train))
+    n_blocks = _count_blocks(splits)
     smallest_part = min(inner_fraction or 1.0, 1.0 - inner_fraction)
     # labels reach into each held-out block, out of it, and from the training rows into the inner ones
     lost = max(len(split.held_out) for split in splits) * (2 * longest_label + embargo) + longest_label

@@ -34,6 +34,9 @@ _STOP_FIRST, _INVALID, _NEAREST = 0, 1, 2
 POLICIES: Final = {"stop_first": _STOP_FIRST, "invalid": _INVALID, "nearest": _NEAREST}
 
 _UPPER, _LOWER, _NEITHER, _BOTH = 1, -1, 0, 2
+_SIGNS: Final = (1, -1)
+_BLOCK_BITS: Final = 4
+_BLOCK: Final = 1 << _BLOCK_BITS
 
 
 @dataclass(frozen=True)
@@ -121,41 +124,71 @@ def triple_barrier(
         max_gap: minutes.
         at_close: fill at the close of bar t instead of the open of t+1.
     """
-    n = len(bars)
-    label, touch = np.zeros(n, np.int8), np.zeros((n, 2), np.int8)
-    valid, end = np.zeros(n, np.bool_), np.full(n, UNKNOWN, np.int32)
-    side_end, money = np.full((n, 2), UNKNOWN, np.int32), np.full((n, 2, 4), np.nan)
-    last = np.empty(n, np.int64)
+    n, code = len(bars), POLICIES[policy]
+    entry = bars.close if at_close else np.append(bars.open[1:], np.nan)
+    limit = _limits(bars, unit, barrier.max_bars, max_gap)
+    series = (bars.open, bars.high, bars.low, bars.close, _block_extremes(bars))
+    side_end, touch, money = np.empty((2, n), np.int32), np.empty((2, n), np.int8), np.empty((4, 2, n))
+    for side, sign in enumerate(_SIGNS):
+        out = (side_end[side], touch[side], money[:, side])
+        _follow(
+            series,
+            (entry, limit, unit, cost),
+            (barrier.take_profit, barrier.stop_loss, barrier.max_bars),
+            (sign, code),
+            out,
+        )
+    label, valid = _first_wins(side_end, touch)
+    both = np.flatnonzero(valid & (touch == PROFIT).all(axis=0))
+    reward = barrier.take_profit * unit[both] + cost[both]
+    order = _order(side_end[:, both], bars.open, entry[both] + reward, entry[both] - reward, code)
+    label[both], valid[both] = np.where(order == _BOTH, 0, order), order != _BOTH
+    blank = np.flatnonzero(~valid)
+    label[blank], side_end[:, blank], touch[:, blank], money[:, :, blank] = 0, UNKNOWN, TIME, np.nan
+    end = np.maximum(side_end[LONG], side_end[SHORT])
+    return Outcome(label, valid, end, side_end.T, touch.T, *(values.T for values in money))
+
+
+def _limits(bars: Bars, unit: Floats, max_bars: int, max_gap: int) -> Ints:
+    """Last bar that the trades of each bar may see; -1 where none can be opened."""
+    last = np.empty(len(bars), np.int64)
     for rows in bars.segments():
         last[rows] = rows.stop - 1
-    _follow(
-        (bars.open, bars.high, bars.low, bars.close),
-        (last, bars.minute, unit, cost),
-        (barrier.take_profit, barrier.stop_loss, barrier.max_bars),
-        (POLICIES[policy], max_gap + bars.bar_minutes, at_close),
-        (label, valid, end, side_end, touch, money),
-    )
-    return Outcome(label, valid, end, side_end, touch, *np.moveaxis(money, 2, 0))
+    bar = np.arange(len(bars))
+    wait = np.diff(bars.minute, append=bars.minute[-1:]) - bars.bar_minutes
+    opened = (bar < last) & (unit > 0) & (wait <= max_gap)
+    return np.where(opened, np.minimum(bar + max_bars, last), UNKNOWN)
+
+
+def _block_extremes(bars: Bars) -> Floats:
+    """Highest high and lowest low of each whole block of bars, so that quiet ones are passed in one step."""
+    whole = len(bars) // _BLOCK * _BLOCK
+    high, low = (values[:whole].reshape(-1, _BLOCK) for values in (bars.high, bars.low))
+    return np.column_stack([high.max(axis=1), low.min(axis=1)])
+
+
+# Within a loop, a tuple of arrays would cost an atomic reference count per call: there they go one by one.
 
 
 @kernel
-def _first_touch(prices: Any, upper: float, lower: float, first: int, last: int) -> Any:
-    """Scan bars first..last; return the bar, what it touched, its fill, and the trade's extremes."""
-    opened, high, low, close = prices
+def _pass_quiet(high: Floats, low: Floats, blocks: Floats, levels: Any, bar: int, limit: int) -> Any:
+    """Go on to the first bar that reaches a barrier, or beyond the limit; give it and the extremes before."""
+    upper, lower = levels
     highest, lowest = -np.inf, np.inf
-    for i in range(first, last + 1):
-        if opened[i] >= upper:
-            return i, _UPPER, opened[i], max(highest, opened[i]), lowest
-        if opened[i] <= lower:
-            return i, _LOWER, opened[i], highest, min(lowest, opened[i])
-        if high[i] >= upper or low[i] <= lower:
-            # of the bar that ends the trade, only the open and the fill are sure to have come before the exit
-            which = (
-                _BOTH if high[i] >= upper and low[i] <= lower else (_UPPER if high[i] >= upper else _LOWER)
-            )
-            return i, which, np.nan, max(highest, opened[i]), min(lowest, opened[i])
-        highest, lowest = max(highest, high[i]), min(lowest, low[i])
-    return last, _NEITHER, close[last], highest, lowest
+    while bar <= limit:
+        block = bar >> _BLOCK_BITS
+        whole = bar & (_BLOCK - 1) == 0 and bar + _BLOCK <= limit + 1
+        if whole and blocks[block, 0] < upper and blocks[block, 1] > lower:
+            highest, lowest = max(highest, blocks[block, 0]), min(lowest, blocks[block, 1])
+            bar += _BLOCK
+            continue
+        stop = min(limit, bar | (_BLOCK - 1))
+        while bar <= stop:
+            if high[bar] >= upper or low[bar] <= lower:
+                return bar, highest, lowest
+            highest, lowest = max(highest, high[bar]), min(lowest, low[bar])
+            bar += 1
+    return bar, highest, lowest
 
 
 @kernel
@@ -167,83 +200,72 @@ def _nearer(price: float, upper: float, lower: float, otherwise: int) -> int:
 
 
 @kernel
-def _exit(prices: Any, upper: float, lower: float, bars: Any, rules: Any) -> Any:
-    """End one trade: first touch, with the policy where one bar reaches both barriers."""
-    stop, policy = rules
-    bar, which, fill, highest, lowest = _first_touch(prices, upper, lower, bars[0], bars[1])
-    if which == _BOTH and policy == _INVALID:
-        return bar, _BOTH, fill, highest, lowest
-    if which == _BOTH:
-        which = _nearer(prices[0][bar], upper, lower, stop) if policy == _NEAREST else stop
-    if np.isnan(fill):
-        fill = upper if which == _UPPER else lower
-        highest, lowest = max(highest, fill), min(lowest, fill)
-    return bar, which, fill, highest, lowest
-
-
-@kernel
-def _first_profit(end: Any, opened: Any, profit: Any, policy: int) -> int:
-    """Label a row whose trades both reach their profit barrier; ``_BOTH`` where no label can be given."""
-    bar = end[0]
-    if end[0] != end[1]:
-        return 1 if end[0] < end[1] else -1
-    if opened[bar] >= profit[0] or opened[bar] <= profit[1]:  # the bar opens beyond one of them
-        return 1 if opened[bar] >= profit[0] else -1
-    if policy == _NEAREST:
-        return _nearer(opened[bar], profit[0], profit[1], 0)
-    return _BOTH if policy == _INVALID else 0
-
-
-@kernel
-def _trades(prices: Any, levels: Any, entry: float, cost: float, rules: Any, out: Any) -> bool:
-    """Follow both trades of one row into ``out``; False where an end is not known."""
+def _touched(opened: float, high: float, low: float, levels: Any, rules: Any) -> Any:
+    """Tell which barrier a bar reaches, and the fill."""
     upper, lower = levels
-    first, limit, truncated, policy = rules
-    side_end, touch, money = out
-    for side in range(2):
-        sign = 1 - 2 * side
-        bar, which, fill, highest, lowest = _exit(
-            prices, upper[side], lower[side], (first, limit), (-sign, policy)
-        )
-        if which == _BOTH or (which == _NEITHER and truncated):
-            return False
-        side_end[side], touch[side] = bar, which * sign
-        below, above = max(entry - lowest, 0.0) / entry, max(highest - entry, 0.0) / entry
-        money[side, 0] = fill
-        money[side, 1] = (sign * (fill - entry) - cost) / entry
-        money[side, 2] = below if side == 0 else above
-        money[side, 3] = above if side == 0 else below
-    return True
+    sign, policy = rules
+    if opened >= upper or opened <= lower:
+        return (_UPPER if opened >= upper else _LOWER), opened
+    which = _UPPER if high >= upper else _LOWER
+    if high >= upper and low <= lower:
+        if policy == _INVALID:
+            return _BOTH, opened
+        which = _nearer(opened, upper, lower, -sign) if policy == _NEAREST else -sign
+    return which, (upper if which == _UPPER else lower)
 
 
 @kernel
-def _follow(prices: Any, per_bar: Any, distance: Any, rules: Any, out: Any) -> None:
-    """Fill the outcome of every bar; rows that stay untouched are invalid."""
-    segment_last, minute, unit, cost = per_bar
+def _follow(series: Any, per_bar: Any, distance: Any, rules: Any, out: Any) -> None:
+    """Follow the long (sign 1) or short (-1) trade of every bar; ``end`` is -1 where it is not known."""
+    opened, high, low, close, blocks = series
+    entry, limit, unit, cost = per_bar
     take_profit, stop_loss, max_bars = distance
-    policy, longest_step, at_close = rules
-    label, valid, end, side_end, touch, money = out
-    upper, lower, profit = np.empty(2), np.empty(2), np.empty(2)
-    for t in range(len(unit)):
-        final = segment_last[t]
-        if t >= final or not unit[t] > 0 or minute[t + 1] - minute[t] > longest_step:
-            continue
-        entry = prices[3][t] if at_close else prices[0][t + 1]
+    sign = rules[0]
+    end, touch, money = out
+    for t in range(len(limit)):
+        end[t], price, last = UNKNOWN, entry[t], limit[t]
         reward, risk = take_profit * unit[t] + cost[t], stop_loss * unit[t]
-        upper[0], lower[0] = entry + reward, entry - risk
-        upper[1], lower[1] = entry + risk, entry - reward
-        profit[0], profit[1] = upper[0], lower[1]
-        limit = min(t + max_bars, final)
-        followed = (t + 1, limit, limit < t + max_bars, policy)
-        known = _trades(prices, (upper, lower), entry, cost[t], followed, (side_end[t], touch[t], money[t]))
-        first = touch[t, 0] if touch[t, 0] == PROFIT else (-1 if touch[t, 1] == PROFIT else 0)
-        if touch[t, 0] == PROFIT and touch[t, 1] == PROFIT:
-            first = _first_profit(side_end[t], prices[0], profit, policy)
-        if known and first != _BOTH:
-            label[t], valid[t] = first, True
-            end[t] = max(side_end[t, 0], side_end[t, 1])
-        else:
-            side_end[t], touch[t], money[t] = UNKNOWN, TIME, np.nan
+        levels = (price + reward, price - risk) if sign > 0 else (price + risk, price - reward)
+        bar, highest, lowest = _pass_quiet(high, low, blocks, levels, t + 1, last)
+        which, fill = _NEITHER, close[last]
+        if bar <= last:
+            which, fill = _touched(opened[bar], high[bar], low[bar], levels, rules)
+            # of the bar that ends the trade, only the open and the fill are sure to have come before the exit
+            highest, lowest = max(highest, opened[bar], fill), min(lowest, opened[bar], fill)
+        timed_out = which == _NEITHER and last == t + max_bars
+        if timed_out or which in (_UPPER, _LOWER):
+            below, above = max(price - lowest, 0.0) / price, max(highest - price, 0.0) / price
+            end[t], touch[t] = min(bar, last), which * sign
+            money[0, t] = fill
+            money[1, t] = (sign * (fill - price) - cost[t]) / price
+            money[2, t] = below if sign > 0 else above
+            money[3, t] = above if sign > 0 else below
+
+
+def _first_wins(side_end: Int32s, touch: Int8s) -> tuple[Int8s, Bools]:
+    """Label each row by the trade that reaches its profit barrier, and tell which rows have both ends known."""
+    valid = (side_end[LONG] != UNKNOWN) & (side_end[SHORT] != UNKNOWN)
+    won = touch == PROFIT
+    return won[LONG].astype(np.int8) - won[SHORT].astype(np.int8), valid
+
+
+def _order(end: Int32s, opened: Floats, upper: Floats, lower: Floats, policy: int) -> Int8s:
+    """Tell which trade wins first where both do: 1 long, -1 short, 0 neither, ``_BOTH`` where no label can be given.
+
+    Args:
+        end: shape (2, rows); bar in which the long and the short trade reach their profit barrier.
+        opened: shape (bars,)
+        upper: shape (rows,); profit barrier of the long trade.
+        lower: shape (rows,); profit barrier of the short trade.
+        policy: what holds when both are reached in one bar that opens between them.
+    """
+    up, down = upper - opened[end[LONG]], opened[end[LONG]] - lower
+    nearer = np.sign(down - up)
+    between = (up > 0) & (down > 0)
+    in_one_bar = {_STOP_FIRST: 0, _INVALID: _BOTH, _NEAREST: nearer}[policy]
+    tied = np.where(between, in_one_bar, nearer)
+    first: Int8s = np.where(end[LONG] == end[SHORT], tied, np.sign(end[SHORT] - end[LONG])).astype(np.int8)
+    return first
 
 
 def sign_timeouts(outcome: Outcome) -> Outcome:
