@@ -18,6 +18,8 @@ import typer
 from mlfactory.common.errors import InputError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from mlfactory_pipelines.plan import Plan, Tree
     from mlfactory_pipelines.run import StageFailed, Task
 
@@ -146,25 +148,24 @@ def _execute(plan: "Plan", out: Path, runner: str) -> None:
     from mlfactory_pipelines.run import execute
 
     console, started = Console(), time.perf_counter()
-    console.print(to_yaml(plan), markup=False, highlight=False, soft_wrap=True, style="dim")
     root = out.absolute() / "root"
-    created = not out.exists()
-    root.mkdir(parents=True, exist_ok=True)
-    (out / preflight.CONFIG).write_text(to_yaml(plan), encoding="utf-8")
-    source, version = preflight.stow(plan.top.source, root)
-    arguments = {
-        "source": source,
-        "bars_version": version,
-        "symbol": plan.top.symbol,
-        "seed": plan.top.seed,
-        "ledger": str(root / results.LEDGER),
-    }
-    total = len(SECTIONS) + sum(map(len, plan.jobs().values()))
-    request = Request(tree=plan.tree(), arguments=arguments, root=str(root), runner=runner)
-    with _endings(out, created):
+    with _endings(out, created=not out.exists()):
+        root.mkdir(parents=True, exist_ok=True)
+        (out / preflight.CONFIG).write_text(to_yaml(plan), encoding="utf-8")
+        console.print(to_yaml(plan), markup=False, highlight=False, soft_wrap=True, style="dim")
+        source, version = preflight.stow(plan.top.source, root)
+        arguments = {
+            "source": source,
+            "bars_version": version,
+            "symbol": plan.top.symbol,
+            "seed": plan.top.seed,
+            "ledger": str(root / results.LEDGER),
+        }
+        total = len(SECTIONS) + sum(map(len, plan.jobs().values()))
+        request = Request(tree=plan.tree(), arguments=arguments, root=str(root), runner=runner)
         tasks = execute(request, out / "run.log", Display(console, total))
-    results.sweep(root)
-    results.collect(tasks, out, root, time.perf_counter() - started)
+        results.sweep(root)
+        results.collect(tasks, out, root, time.perf_counter() - started)
     _conclude(console, tasks, out, time.perf_counter() - started)
 
 
@@ -176,10 +177,12 @@ def _endings(out: Path, created: bool) -> Iterator[None]:
 
     try:
         yield
+    except KeyboardInterrupt:  # before or after the stages; while they run it is ``Interrupted``
+        _say_stopped(out)
+        raise typer.Exit(130) from None
     except InputError:
-        if created and not any(
-            out.glob("root/ml-factory-*/**/fit")
-        ):  # no model was trained yet: nothing of worth
+        trained = any(out.glob("root/ml-factory-*/**/fit"))
+        if created and not trained:  # nothing of worth is lost
             shutil.rmtree(out, ignore_errors=True)
         raise
     except StageFailed as error:
@@ -187,8 +190,12 @@ def _endings(out: Path, created: bool) -> Iterator[None]:
         raise typer.Exit(1) from None
     except Interrupted as error:
         results.sweep(out / "root")
-        _say(f"stopped; go on with: mlfactory run --out {out} --resume")
+        _say_stopped(out)
         raise typer.Exit(128 + error.number) from None
+
+
+def _say_stopped(out: Path) -> None:
+    _say(f"stopped; go on with: mlfactory run --out {out} --resume")
 
 
 def _say_failed(error: "StageFailed", out: Path) -> None:
@@ -198,10 +205,12 @@ def _say_failed(error: "StageFailed", out: Path) -> None:
     _say(f"log: {out / 'run.log'}")
 
 
-def _conclude(console: Any, tasks: "dict[str, Task]", out: Path, seconds: float) -> None:
+def _conclude(console: "Console", tasks: "dict[str, Task]", out: Path, seconds: float) -> None:
     from mlfactory_pipelines import results
+    from mlfactory_pipelines.progress import tables
 
-    console.print(_leaderboard(tasks))
+    leaderboard = tasks["report"].outputs["leaderboard"].read_text(encoding="utf-8")
+    _wide(console).print(*tables(leaderboard), sep="\n")
     peak = max(task.timings["peak_mib"] for task in tasks.values())
     console.print(f"{seconds:.1f} s, at most {peak:,.0f} MiB in one step", highlight=False)
     console.print(f"report: {out / results.REPORT_HTML}", highlight=False, soft_wrap=True)
@@ -209,12 +218,6 @@ def _conclude(console: Any, tasks: "dict[str, Task]", out: Path, seconds: float)
         for name, error in failed.items():
             _say(f"error: model {name} failed: {error}")
         raise typer.Exit(1)
-
-
-def _leaderboard(tasks: "dict[str, Task]") -> Any:
-    from rich.markdown import Markdown
-
-    return Markdown(tasks["report"].outputs["leaderboard"].read_text(encoding="utf-8"))
 
 
 @app.command("compile")
@@ -315,9 +318,14 @@ def _print(rows: Sequence[dict[str, Any]], columns: Sequence[str], as_json: bool
     table = Table(*columns, box=None)
     for row in rows:
         table.add_row(*(str(row[key]) for key in columns))
-    console = Console()
-    console = console if console.is_terminal else Console(width=_WIDE)
-    console.print(table)
+    _wide(Console()).print(table)
+
+
+def _wide(console: "Console") -> "Console":
+    """Give tables room where no terminal limits them."""
+    from rich.console import Console
+
+    return console if console.is_terminal else Console(width=_WIDE)
 
 
 def _say(text: str) -> None:

@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
@@ -41,10 +42,14 @@ def check_input(plan: Plan) -> None:
     from mlfactory.ingest.instruments import instrument
     from mlfactory.ingest.params import Params
     from mlfactory.ingest.source import NO_TIME, local_copy, read_rows
+    from mlfactory.labels.params import Params as Labels
 
     ingest = parse(Params, plan.sections["ingest"], "ingest")
     if plan.top.symbol:
         instrument(plan.top.symbol, ingest.instrument)
+    labels = parse(Labels, plan.sections["labels"], "labels")
+    for horizon in labels.horizons:
+        labels.barrier(horizon, plan.top.symbol)
     if plan.top.source == SYNTHETIC:
         bars, bar_minutes = ingest.synthetic.bars, 1
     else:
@@ -84,7 +89,8 @@ def fewest_rows(plan: Plan, bar_minutes: int) -> tuple[int, int]:
     chosen = choose(load(), setting, parse(Features, sections["features"], "features"))
     columns = [asdict(column) for column in chosen.columns]
     data = parse(Dataset, sections["dataset"], "dataset")
-    warm_up = longest_lookback(columns, feature_sets(columns, dict(data.feature_sets))) - 1
+    own = {str(name): chosen for name, chosen in data.feature_sets.items()}
+    warm_up = longest_lookback(columns, feature_sets(columns, own)) - 1
     trained = (1 - data.test_fraction) * (1 - 1 / data.n_folds)  # share of all rows that a fold trains on
     shares = [
         data.test_fraction,
@@ -105,14 +111,12 @@ def check_runner(runner: str, images: list[str]) -> None:
     import docker
 
     try:
-        client = docker.from_env()
-        client.ping()
-        have = {tag for image in client.images.list() for tag in image.tags}
-        client.close()
+        with closing(docker.DockerClient.from_env()) as client:
+            have = {tag for image in client.images.list() for tag in image.tags}
     except docker.errors.DockerException as error:
         raise InputError(f"--runner docker needs a Docker engine: {' '.join(str(error).split())}") from None
-    if missing := sorted({name for name in images if name not in have}):
-        raise InputError(f"images are missing: {', '.join(missing)}; run `make images`")
+    if missing := sorted(set(images) - have):
+        raise InputError(f"images are missing: {', '.join(missing)}; build them with `make images`")
 
 
 def stow(source: str, root: Path) -> tuple[str, str]:
@@ -121,10 +125,10 @@ def stow(source: str, root: Path) -> tuple[str, str]:
     A file that changes under one name becomes another file here, so nothing that was made of the old one is
     taken for the new one's. The embedded series needs no copy.
     """
+    from mlfactory.ingest.source import local_copy
+
     if source == SYNTHETIC:
         return source, ""
-        from mlfactory.ingest.source import local_copy
-
     with local_copy(source) as path:
         version = sha256(path)
         copy = root / "inputs" / f"{version}{''.join(path.suffixes[-2:])}"

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from rich.console import Console
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -13,6 +14,7 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.table import Table
 from rich.text import Text
 
 from mlfactory.common.stage import MARK, PROGRESS
@@ -47,6 +49,31 @@ def activity(text: str) -> str | None:
         return None
     what, _, count = text.removeprefix(PROGRESS).rpartition("|")
     return f"{what.strip()} {count.strip()}"
+
+
+def tables(markdown: str) -> Iterator[RenderableType]:
+    """Draw the tables of a Markdown text; other lines stay text."""
+    rows: list[list[str]] = []
+    for line in [*markdown.splitlines(), ""]:
+        if line.startswith("|"):
+            rows.append([cell.strip() for cell in line.strip("|").split("|")])
+            continue
+        if rows:
+            yield _table(rows)
+            rows = []
+        if line.strip():
+            yield Text(line.lstrip("# "), style="bold" if line.startswith("#") else "")
+
+
+def _table(rows: list[list[str]]) -> Table:
+    head, rule, *body = rows
+    table = Table(box=SIMPLE_HEAD)
+    for title, dashes in zip(head, rule, strict=True):
+        table.add_column(title, justify="right" if dashes.endswith(":") else "left")
+    for row in body:
+        style = "bold" if row[0].startswith("**") else "dim" if row[0].startswith("*") else ""
+        table.add_row(row[0].strip("*"), *row[1:], style=style)
+    return table
 
 
 class Display:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from mlfactory.common.errors import InputError
 from mlfactory.models import registry
 from mlfactory_pipelines import plan
