@@ -72,7 +72,7 @@ def fewest_rows(plan: Plan, bar_minutes: int) -> tuple[int, int]:
     Purging takes more than this; the dataset stage refuses what passes here and is too short all the same.
     """
     from mlfactory.common.splits import MIN_ROWS
-    from mlfactory.dataset.feature_sets import feature_sets, longest_lookback
+    from mlfactory.dataset.feature_sets import feature_sets
     from mlfactory.dataset.params import Params as Dataset
     from mlfactory.features.compute import plan as choose
     from mlfactory.features.params import Params as Features
@@ -90,7 +90,8 @@ def fewest_rows(plan: Plan, bar_minutes: int) -> tuple[int, int]:
     columns = [asdict(column) for column in chosen.columns]
     data = parse(Dataset, sections["dataset"], "dataset")
     own = {str(name): chosen for name, chosen in data.feature_sets.items()}
-    warm_up = longest_lookback(columns, feature_sets(columns, own)) - 1
+    used = {name for names in feature_sets(columns, own).values() for name in names}
+    warm_up = max(column.lookback for column in chosen.columns if column.name in used) - 1
     trained = (1 - data.test_fraction) * (1 - 1 / data.n_folds)  # share of all rows that a fold trains on
     shares = [
         data.test_fraction,
