@@ -71,6 +71,14 @@ def test_calibration_bins_hold_equal_counts_in_order_of_probability() -> None:
     assert result.error == pytest.approx((0.35 + 0.15) / 2)
 
 
+def test_equal_probabilities_share_a_calibration_bin() -> None:
+    result = calibration(np.full(6, 0.4), np.array([True, False, False, True, False, False]), bins=3)
+    assert result.stated == pytest.approx([0.4])
+    assert result.observed == pytest.approx([1 / 3])
+    result = calibration(np.array([0.1, 0.3, 0.3, 0.3]), np.array([False, True, False, True]), bins=2)
+    assert result.rows.tolist() == [4]  # the first of the equal ones ranks in the lower half
+
+
 def test_a_block_spans_twice_the_rows_that_one_label_overlaps() -> None:
     bar = np.arange(0, 400, 4)
     assert block_length(bar, bar + 39) == pytest.approx(2 * 10, abs=1)  # ten rows start within 40 bars

@@ -17,6 +17,8 @@ import mlfactory
 from mlfactory.oof.component import oof
 from mlfactory.report.component import report
 from mlfactory.stacking.component import stacking
+from mlfactory_pipelines.plan import resolve
+from mlfactory_pipelines.training import compile_to
 
 BARE = {"base_image": "python-toy:1", "packages_to_install": [], "install_kfp_package": False}
 
@@ -152,6 +154,13 @@ def test_only_the_report_receives_the_outcomes_of_the_locked_test(tmp_path: Path
 )
 def test_a_graph_that_opens_the_test_early_is_caught(plant: str, found: list[str], tmp_path: Path) -> None:
     assert leaks(compiled(tmp_path, plant)) == found
+
+
+def test_the_training_pipeline_opens_the_test_in_the_report_alone(tmp_path: Path) -> None:
+    compile_to(resolve({}), tmp_path / "training.yaml")
+    ir = next(yaml.safe_load_all((tmp_path / "training.yaml").read_text()))
+    assert leaks(ir) == []
+    assert leaks(ir, locked="labels", readers={"dataset"}) == []
 
 
 def test_a_graph_without_the_artifact_does_not_pass_as_clean(tmp_path: Path) -> None:

@@ -101,19 +101,22 @@ class Calibration:
 
 
 def calibration(probability: Floats, came_true: NDArray[np.bool_], bins: int) -> Calibration:
-    """Compare stated probabilities with frequencies in ``bins`` groups of equal count, by rank.
+    """Compare stated probabilities with frequencies in about ``bins`` groups of equal count.
+
+    Equal probabilities stay together, so a model that always says the same has one group.
 
     Args:
-        probability: shape (n,), of one class.
+        probability: shape (n,), of one class; n at least 1.
         came_true: shape (n,), whether that class was the outcome.
-        bins: at most n.
+        bins: groups wanted.
     """
-    order = np.argsort(probability, kind="stable")
-    groups = [g for g in np.array_split(order, bins) if len(g)]
+    rank = np.searchsorted(np.sort(probability), probability, side="left")  # the first rank of all equal ones
+    _, group = np.unique(rank * bins // len(rank), return_inverse=True)
+    rows = np.bincount(group)
     return Calibration(
-        stated=np.array([probability[g].mean() for g in groups]),
-        observed=np.array([came_true[g].mean() for g in groups]),
-        rows=np.array([len(g) for g in groups], np.int64),
+        stated=np.bincount(group, weights=probability) / rows,
+        observed=np.bincount(group, weights=came_true) / rows,
+        rows=rows.astype(np.int64),
     )
 
 

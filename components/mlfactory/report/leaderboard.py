@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlfactory.common.predictions import FAILED
-from mlfactory.report.text import count, interval, number, percent
+from mlfactory.report.text import count, interval, many, number, percent
 
 Document = Mapping[str, Any]
 HEAD = ("model", "log loss", "gain over prior (95 %)", "accuracy", "trades", "net return", "Sharpe (95 %)")
@@ -18,7 +18,8 @@ def markdown(document: Document) -> str:
 
 def _horizon(document: Document, horizon: int) -> Iterator[str]:
     details = document["horizons"][str(horizon)]
-    yield f"### Locked test, horizon {horizon} bars: {details['rows']:,} rows in {details['sessions']} sessions\n"
+    size = f"{many(details['rows'], 'row')} in {many(details['sessions'], 'session')}"
+    yield f"### Locked test, horizon {horizon} bars: {size}\n"
     yield _line(HEAD)
     yield _line(["---", *["---:"] * (len(HEAD) - 1)])
     for row in document["leaderboard"]:
@@ -66,11 +67,11 @@ def _error(row: Mapping[str, Any]) -> str:
 
 def _notes(document: Document) -> Iterator[str]:
     trials = document["trials"]
+    of = f"{many(trials['models'], 'model')}, {many(trials['horizons'], 'horizon')}"
     yield (
-        f"{trials['trials']} trials ({trials['models']} models, {trials['horizons']} horizons): the best Sharpe ratio "
-        f"of as many independent models without skill would be about "
-        f"{number(trials['expected_best_sharpe_without_skill'], 1)}. Net returns are sums of per-trade returns after "
-        "costs. The ensemble in bold was chosen on development rows."
+        f"{many(trials['trials'], 'trial')} ({of}): the best Sharpe ratio of as many independent models without skill "
+        f"would be about {number(trials['expected_best_sharpe_without_skill'], 1)}. Net returns are "
+        "sums of per-trade returns after costs. The ensemble in bold was chosen on development rows."
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 from mlfactory.common.predictions import CLASSES, FAILED
 from mlfactory.report.figures import Line, equity, reliability, whisker
 from mlfactory.report.tables import cells, error, head, key, of_horizon, table
-from mlfactory.report.text import NONE, count, day, interval, number, percent
+from mlfactory.report.text import NONE, count, day, interval, many, number, percent
 
 _LINES: Final = ("one", "two", "three")
 Document = Mapping[str, Any]
@@ -29,8 +29,8 @@ def locked_test(document: Document, horizon: str) -> str:
     if importance := document["feature_importance"].get(horizon):
         cards.append(_importance(importance))
     return (
-        f'<h2 id="h{horizon}">Locked test, horizon {horizon} bars <small>{period}, {count(details["rows"])} rows, '
-        f"{details['sessions']} sessions</small></h2>\n"
+        f'<h2 id="h{horizon}">Locked test, horizon {horizon} bars <small>{period}, {many(details["rows"], "row")}, '
+        f"{many(details['sessions'], 'session')}</small></h2>\n"
         f'<div class="card">{_leaderboard(document, horizon)}{_leaderboard_note(details)}</div>\n'
         f'<div class="grid">{"".join(cards)}</div>'
     )
@@ -113,8 +113,8 @@ def _leaderboard_note(details: Row) -> str:
         "class frequencies of development rows. Intervals: stationary block bootstrap, mean block "
         f"{details['block_rows']} rows. The shaded ensemble was chosen on development rows. Net return: sum of "
         "per-trade returns on the entry price, costs included. Sharpe: of the sums per session, "
-        f"{details['sessions']} sessions in this test, {number(details['sessions_per_year'], 0)} a year. Shuffled "
-        "labels: the ensemble&rsquo;s predictions against outcomes in shuffled blocks, median.</p>"
+        f"{many(details['sessions'], 'session')} in this test, {number(details['sessions_per_year'], 0)} a year. "
+        "Shuffled labels: the ensemble&rsquo;s predictions against outcomes in shuffled blocks, median.</p>"
     )
 
 

@@ -5,7 +5,7 @@ from html import escape
 from typing import Any
 
 from mlfactory.report.tables import cells, error, head, table
-from mlfactory.report.text import count, interval, number, percent
+from mlfactory.report.text import count, interval, many, number, percent
 
 Document = Mapping[str, Any]
 
@@ -93,8 +93,9 @@ _METHOD = (
 
 def _trials(trials: Mapping[str, Any]) -> str:
     best = number(trials["expected_best_sharpe_without_skill"], 1)
+    of = f"{many(trials['models'], 'model')}, {many(trials['horizons'], 'horizon')}"
     return (
-        f"{trials['trials']} ({trials['models']} models, {trials['horizons']} horizons). The best Sharpe ratio of as "
+        f"{trials['trials']} ({of}). The best Sharpe ratio of as "
         f"many independent models without skill would be about {best} on a test of this length, where one standard "
         f"error is {number(trials['sharpe_standard_error'], 1)}. Gains above zero: {trials['gains_above_zero_95']} at "
         f"95&nbsp;% (by luck alone about {number(trials['expected_above_zero_95_by_luck'], 1)}), "

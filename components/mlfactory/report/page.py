@@ -8,7 +8,7 @@ from typing import Any, Final
 from mlfactory.report.locked_test import locked_test
 from mlfactory.report.notes import failures, k_fold, method
 from mlfactory.report.tables import ensemble
-from mlfactory.report.text import NONE, count, interval, number, percent
+from mlfactory.report.text import NONE, count, interval, many, number, percent
 
 RESOURCES: Final = "<!-- resources -->"
 """Where ``mlfactory run`` puts time and memory per stage: they vary, so the artifact itself never holds them."""
@@ -63,13 +63,21 @@ def _tiles(document: Document) -> str:
     ticks = fills + contract["commission_ticks"]
     money = f"{number(ticks * contract['tick_value'], 2)} {escape(contract['currency'])}"
     tiles = [
-        ("bars", count(facts["bars"]), f"of {facts['bar_minutes']} min, {count(facts['sessions'])} sessions"),
+        (
+            "bars",
+            count(facts["bars"]),
+            f"of {facts['bar_minutes']} min, {many(facts['sessions'], 'session')}",
+        ),
         (
             "rows after warm-up",
             count(facts["rows"]),
-            f"{count(facts['events'])} sampled, {facts['folds']} folds",
+            f"{count(facts['events'])} sampled, {many(facts['folds'], 'fold')}",
         ),
-        ("models", count(trials["models"]), f"{trials['trials']} trials, {len(document['failed'])} failed"),
+        (
+            "models",
+            count(trials["models"]),
+            f"{many(trials['trials'], 'trial')}, {len(document['failed'])} failed",
+        ),
         ("costs", f"{number(ticks, 2)} ticks", f"{money} a contract and round trip"),
     ]
     return f'<div class="tiles">{"".join(_tile(*tile) for tile in tiles)}</div>'
@@ -93,14 +101,14 @@ def _verdict(document: Document, horizon: str) -> str:
     ends += f"{interval(row['gain_low_999'], row['gain_high_999'])} (99.9&nbsp;%)"
     sharpe = f"Sharpe {number(row['sharpe'], 2)} ({interval(row['sharpe_low'], row['sharpe_high'], 2)})"
     trades = (
-        f"{count(row['trades'])} trades after costs: net {percent(row['net_return'], sign=True)}, {sharpe}."
+        f"{many(row['trades'], 'trade')} after costs: net {percent(row['net_return'], sign=True)}, {sharpe}."
         if row["trades"]
         else "It takes no trade: no expected return exceeds the costs."
     )
     return (
         f'<div class="card verdict {"above" if above else "below" if below else ""}"><p><b>Horizon {horizon}: '
         f"{escape(row['model'])} {word} the prior.</b> Log loss {number(row['log_loss'])} against "
-        f"{number(row['prior_log_loss'])} on {count(details['rows'])} rows; gain {number(row['gain'], sign=True)}, "
+        f"{number(row['prior_log_loss'])} on {many(details['rows'], 'row')}; gain {number(row['gain'], sign=True)}, "
         f"{ends}: the 95&nbsp;% interval {'excludes' if above or below else 'includes'} zero, the 99.9&nbsp;% interval "
         f"{'excludes' if sure else 'includes'} it.</p><p>{trades}</p></div>"
     )

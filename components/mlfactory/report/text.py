@@ -34,3 +34,8 @@ def count(value: Any) -> str:
 def day(minute: int) -> str:
     """Write the UTC date of a minute since the epoch."""
     return datetime.fromtimestamp(minute * 60, UTC).strftime("%Y-%m-%d")
+
+
+def many(value: int, what: str) -> str:
+    """Write a count and its noun, in the singular for one."""
+    return f"{value:,} {what}{'' if value == 1 else 's'}"
