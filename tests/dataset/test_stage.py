@@ -50,6 +50,17 @@ def test_no_training_span_meets_a_held_out_span(case: Case, scheme: str) -> None
             assert touching(index, h, fold, embargo=50) == 0
 
 
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_no_training_row_lies_in_the_seal_of_its_fold(case: Case, scheme: str) -> None:
+    index = read_index(case.make(**SCHEMES[scheme]) / "index")
+    for h in index.horizons:
+        for fold in (*range(3), REFIT):
+            sealed = index.sealed(h, fold)
+            assert sealed[index.rows(h, fold, HELD_OUT)].all()
+            assert not sealed[index.rows(h, fold, TRAIN)].any()
+            assert not sealed[index.rows(h, fold, INNER)].any()
+
+
 def test_that_check_catches_an_embargo_that_is_too_short(case: Case) -> None:
     index = read_index(case.make(embargo_bars=1) / "index")
     assert touching(index, 20, 0, embargo=1) == 0
@@ -270,7 +281,7 @@ def test_a_ladder_of_other_bars_is_refused(case: Case, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"n_folds": 70}, "fold [0-9]+ of 70 keeps [0-9]+ held-out rows of [0-9]+ "),
+        ({"n_folds": 70}, "horizon 5: fold [0-9]+ of 70 keeps [0-9]+ held-out rows of [0-9]+ "),
         ({"embargo_bars": 2900}, "keeps 0 training rows"),
         ({"stride": 200}, "the development has [0-9]+ rows, of 2942 .* stride 200"),
         ({"test_fraction": 0.01}, "the locked test has [0-9]+ rows"),
@@ -291,12 +302,16 @@ def test_bad_parameters_are_errors_with_names_and_numbers(case: Case, params: An
 
 def test_a_look_back_longer_than_every_segment_is_an_error(case: Case) -> None:
     case.write_features(table(case.bars), [{**column, "lookback": 5000} for column in CATALOGUE])
-    with pytest.raises(InputError, match="no bar of 3000 has the 5000 bars of history"):
+    with pytest.raises(
+        InputError, match=r"need 5000 bars of history .* longest of 2 segments has 1800 of 3000 bars"
+    ):
         case.make()
 
 
 def test_a_class_that_never_occurs_is_an_error(tmp_path: Path) -> None:
     far = {"barriers": {"20": {"take_profit": 500, "stop_loss": 500, "max_bars": 20}}}
     case = Case(tmp_path, make_bars(3000), horizons=(20,), label_params=far)
-    with pytest.raises(InputError, match="horizon 20, fold 1 of 3, hold no label short or long"):
+    with pytest.raises(
+        InputError, match=r"horizon 20: the [0-9]+ training rows of fold 1 of 3 hold no label short or long"
+    ):
         case.make()

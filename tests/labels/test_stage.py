@@ -13,6 +13,7 @@ from mlfactory.common.bars import Bars, write_bars
 from mlfactory.common.errors import InputError
 from mlfactory.common.params import parse
 from mlfactory.common.stage import call, main
+from mlfactory.labels.costs import round_trip
 from mlfactory.labels.params import BARRIERS, Params
 from mlfactory.labels.stage import run
 from mlfactory.labels.triple_barrier import triple_barrier, true_range_mean
@@ -106,6 +107,34 @@ def test_data_without_any_finished_trade_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no bar of 70 has a known outcome for horizon 20"):
         label(tmp_path, make_bars(70), barriers={"20": PLAIN | {"take_profit": 99,
               "stop_loss": 99, "max_bars": 55}})  # fmt: skip
+
+
+def test_volatile_bars_pay_more_slippage_by_the_rule(tmp_path: Path) -> None:
+    bars = make_bars(2000)
+    params = Params(volatile_slippage=3, volatile_ratio=1.2, volatile_bars=100)
+    unit = true_range_mean(bars, 14)
+    cost = round_trip(bars, unit, params)
+    quiet = bars.instrument.round_trip_cost
+    dear = unit > 1.2 * true_range_mean(bars, 100)
+    assert 50 < dear.sum() < 1000
+    assert np.unique(cost[~np.isnan(cost)]).tolist() == [quiet, quiet + 2 * 0.25 * 0.25 * 2]
+    assert (cost[dear] > quiet).all()
+    frame, _ = read_table(
+        label(tmp_path, bars, **params.model_dump(exclude={"horizons", "barriers"})), "labels"
+    )
+    known = frame["valid_h20"].to_numpy()
+    assert not known[:100].any()
+    paid = frame["long_net_h20"] + frame["short_net_h20"]
+    entry = np.r_[bars.open[1:], np.nan]
+    timed_out = known & (frame["long_touch_h20"] == 0) & (frame["short_touch_h20"] == 0)
+    np.testing.assert_allclose(-paid[timed_out], 2 * (cost / entry)[timed_out], rtol=1e-9)
+
+
+def test_the_cost_of_a_bar_does_not_depend_on_where_the_file_starts() -> None:
+    bars, params = make_bars(2000, hole=False), Params(volatile_slippage=3, volatile_bars=100)
+    whole = round_trip(bars, true_range_mean(bars, 14), params)
+    late = round_trip(bars[700:], true_range_mean(bars[700:], 14), params)
+    np.testing.assert_array_equal(whole[800:], late[100:])
 
 
 def test_floats_that_kfp_makes_of_integers_are_accepted() -> None:

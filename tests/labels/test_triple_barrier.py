@@ -165,6 +165,15 @@ def test_appended_bars_never_change_a_finished_row() -> None:
         assert rows_of(part, part.valid) == rows_of(whole, np.flatnonzero(part.valid))
 
 
+def test_labels_do_not_depend_on_where_the_file_starts() -> None:
+    bars = make_bars(1500, seed=5, hole=False)
+    whole, late = follow(bars), follow(bars[600:])
+    warm = np.arange(14, 900)
+    np.testing.assert_array_equal(late.label[warm], whole.label[600 + warm])
+    np.testing.assert_array_equal(late.net[warm], whole.net[600 + warm])
+    assert (late.end[warm] + 600 == whole.end[600 + warm])[late.valid[warm]].all()
+
+
 def test_the_law_catches_a_unit_that_peeks_beyond_the_end() -> None:
     bars = make_bars(1500, seed=4)
 

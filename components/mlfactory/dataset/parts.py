@@ -88,7 +88,9 @@ def choose_rows(
     bar = np.flatnonzero(row_in_segment >= lookback - 1)
     if not len(bar):
         raise InputError(
-            f"no bar of {len(minute)} has the {lookback} bars of history in its segment that the columns need"
+            f"the columns need {lookback} bars of history without a hole, and the longest of {len(first)} segments "
+            f"has {row_in_segment.max() + 1} of {len(minute)} bars: give more bars, or leave out the columns with "
+            f"the longest look-back (`mlfactory features` lists it) in dataset.feature_sets"
         )
     event = (minute[bar] // bar_minutes) % params.stride == 0
     test_row = len(bar) - round(len(bar) * params.test_fraction)
@@ -131,7 +133,10 @@ def build_index(rows: Rows, labels: Mapping[int, Labels], embargo: int, params: 
     codes = {}
     for h, found in labels.items():
         used = np.flatnonzero(known[h] & (block >= 0))
-        codes[h] = _codes(rows, used, found, block, folds, embargo, params)
+        try:
+            codes[h] = _codes(rows, used, found, block, folds, embargo, params)
+        except InputError as error:
+            raise InputError(f"horizon {h}: {error}") from None
         _check_classes(h, found.label, codes[h])
     return Index(
         bar=rows.bar,
@@ -172,6 +177,6 @@ def _check_classes(horizon: int, label: NDArray[np.int8], code: NDArray[np.uint8
         if missing := [name for name, rows in zip(CLASSES, found, strict=True) if not rows]:
             where = "the refit" if k == code.shape[1] - 1 else f"fold {k + 1} of {code.shape[1] - 1}"
             raise InputError(
-                f"the training rows of horizon {horizon}, {where}, hold no label {' or '.join(missing)} "
-                f"({found.sum()} rows): give more bars or nearer barriers"
+                f"horizon {horizon}: the {found.sum()} training rows of {where} hold no label "
+                f"{' or '.join(missing)}: give more bars or nearer barriers"
             )

@@ -121,11 +121,11 @@ def _columns(features: Path, sets: Mapping[str, Sequence[str]], minute: Any, row
         raise InputError(
             f"features ({len(times)} rows) and labels ({len(minute)} rows) were not made of the same bars"
         )
-    columns = {}
+    columns: dict[str, Any] = {}
     for start in range(0, len(names), _BATCH):
         frame, _ = read_table(features, "features", names[start : start + _BATCH])
         for name in frame:
-            columns[name] = frame[name].to_numpy(dtype=np.float32, copy=False)[rows.bar]
+            columns[str(name)] = frame[name].to_numpy(dtype=np.float32, copy=False)[rows.bar]
     for name, values in columns.items():
         if not (finite := np.isfinite(values)).all():
             at = int(np.argmin(finite))

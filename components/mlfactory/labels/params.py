@@ -58,6 +58,11 @@ class Params(Base):
     daily halt, a weekend) the row is invalid"""
     atr_bars: int = Field(default=14, ge=1)
     """bars whose mean true range is the unit of the barriers"""
+    volatile_slippage: float = Field(default=1.0, ge=1)
+    """multiple of the slippage in volatile bars; 1 charges every bar the same"""
+    volatile_ratio: float = Field(default=1.5, gt=0)
+    """a bar is volatile when its ATR exceeds this multiple of the mean true range of the last ``volatile_bars``"""
+    volatile_bars: int = Field(default=390, ge=1)
 
     def barrier(self, horizon: int, symbol: str) -> Barrier:
         """Find the barriers of one horizon.

@@ -10,6 +10,7 @@ from mlfactory.common.artifacts import provenance, write_table
 from mlfactory.common.bars import Bars, Floats, read_bars, timestamps
 from mlfactory.common.errors import InputError
 from mlfactory.common.stage import Summary, main
+from mlfactory.labels.costs import round_trip
 from mlfactory.labels.params import Barrier, Params
 from mlfactory.labels.triple_barrier import SIDES, Outcome, sign_timeouts, triple_barrier, true_range_mean
 
@@ -28,7 +29,7 @@ def run(bars: Path, labels: Path, params: Params = Params()) -> Summary:  # noqa
     data = read_bars(bars)
     chosen = barriers(params, data)
     unit = true_range_mean(data, params.atr_bars)
-    cost = np.full(len(data), data.instrument.round_trip_cost)
+    cost = round_trip(data, unit, params)
     outcomes = {h: outcome(data, unit, cost, barrier, params) for h, barrier in chosen.items()}
     for h, found in outcomes.items():
         if not found.valid.any():

@@ -105,7 +105,7 @@ def triple_barrier(
     """Follow the long and the short trade of every bar to their ends.
 
     A bar that opens at or beyond a barrier fills at its open, which also settles the order when its range
-    holds both barriers. A row is invalid, not 0, where the unit is not known or not positive, where the
+    holds both barriers. A row is invalid, not 0, where unit or cost is not known or not positive, where the
     entry bar is missing or opens more than ``max_gap`` minutes after bar t closes, where a trade is still
     open at the end of its segment or of the data, and, under the policy ``invalid``, where the order of two
     touches cannot be told.
@@ -126,7 +126,7 @@ def triple_barrier(
     """
     n, code = len(bars), POLICIES[policy]
     entry = bars.close if at_close else np.append(bars.open[1:], np.nan)
-    limit = _limits(bars, unit, barrier.max_bars, max_gap)
+    limit = _limits(bars, (unit > 0) & (cost >= 0), barrier.max_bars, max_gap)
     series = (bars.open, bars.high, bars.low, bars.close, _block_extremes(bars))
     side_end, touch, money = np.empty((2, n), np.int32), np.empty((2, n), np.int8), np.empty((4, 2, n))
     for side, sign in enumerate(_SIGNS):
@@ -149,14 +149,14 @@ def triple_barrier(
     return Outcome(label, valid, end, side_end.T, touch.T, *(values.T for values in money))
 
 
-def _limits(bars: Bars, unit: Floats, max_bars: int, max_gap: int) -> Ints:
+def _limits(bars: Bars, priced: Bools, max_bars: int, max_gap: int) -> Ints:
     """Last bar that the trades of each bar may see; -1 where none can be opened."""
     last = np.empty(len(bars), np.int64)
     for rows in bars.segments():
         last[rows] = rows.stop - 1
     bar = np.arange(len(bars))
     wait = np.diff(bars.minute, append=bars.minute[-1:]) - bars.bar_minutes
-    opened = (bar < last) & (unit > 0) & (wait <= max_gap)
+    opened = priced & (bar < last) & (wait <= max_gap)
     return np.where(opened, np.minimum(bar + max_bars, last), UNKNOWN)
 
 
