@@ -134,10 +134,11 @@ def a_trous(x: Floats, low: Floats, high: Floats, levels: int) -> tuple[Floats, 
     for j in range(levels):
         smooth, row = np.zeros(n), detail[j]
         for tap in range(len(low)):
-            shift = tap << j
+            shift = min(tap << j, n)
             a, b = low[tap], high[tap]
-            for t in range(shift, n):
-                smooth[t] += a * rough[t - shift]
-                row[t] += b * rough[t - shift]
+            earlier, sums, differences = rough[: n - shift], smooth[shift:], row[shift:]
+            for t in range(n - shift):
+                sums[t] += a * earlier[t]
+                differences[t] += b * earlier[t]
         rough = smooth
     return detail, rough

@@ -25,6 +25,27 @@ FORGOTTEN = 1e-6
 """Weight of the history that an exponential average leaves out."""
 
 
+# Loops run over slices that start at zero: only then can the compiler prove that no index is negative and use SIMD.
+
+
+@kernel
+def _add_older(out: Floats, newer: Floats, older: Floats, weight: float) -> None:
+    """Write newer[t] + weight * older[t - shift], where shift is the number of rows that ``older`` lacks."""
+    shift = len(out) - len(older)
+    out[:shift] = newer[:shift]
+    tail, recent = out[shift:], newer[shift:]
+    for t in range(len(older)):
+        tail[t] = recent[t] + weight * older[t]
+
+
+@kernel
+def _add_before(out: Floats, older: Floats, weight: float) -> None:
+    """Add weight * older[t - shift] to out[t], where shift is the number of rows that ``older`` lacks."""
+    tail = out[len(out) - len(older) :]
+    for t in range(len(older)):
+        tail[t] += weight * older[t]
+
+
 @kernel
 def _sums(x: Floats, windows: Ints, decay: float) -> Floats:
     n = len(x)
@@ -35,19 +56,53 @@ def _sums(x: Floats, windows: Ints, decay: float) -> Floats:
     while m <= top:
         for i in range(len(windows)):
             if windows[i] & m:
-                shift = length[i]
-                weight, row = decay**shift, out[i]
-                for t in range(shift, n):
-                    row[t] += weight * power[t - shift]
+                _add_before(out[i], power[: max(n - length[i], 0)], decay ** length[i])
                 length[i] += m
-        weight = decay**m
         if 2 * m <= top:
-            spare[: min(m, n)] = power[: min(m, n)]
-            for t in range(m, n):
-                spare[t] = power[t] + weight * power[t - m]
+            _add_older(spare, power, power[: max(n - m, 0)], decay**m)
             power, spare = spare, power
         m *= 2
     return out
+
+
+@kernel
+def _draw_towards(out: Floats, older: Floats, share: float) -> None:
+    """Move out[t] towards older[t - shift]: the mean of both blocks, exact where they are equal."""
+    tail = out[len(out) - len(older) :]
+    for t in range(len(older)):
+        tail[t] += (older[t] - tail[t]) * share
+
+
+@kernel
+def _means(x: Floats, windows: Ints) -> Floats:
+    n = len(x)
+    out = np.empty((len(windows), n))
+    length = np.zeros(len(windows), np.int64)
+    power, spare = x.copy(), np.empty(n)
+    m, top = 1, windows.max()
+    while m <= top:
+        for i in range(len(windows)):
+            if windows[i] & m:
+                if length[i] == 0:
+                    out[i] = power
+                else:
+                    _draw_towards(out[i], power[: max(n - length[i], 0)], m / (length[i] + m))
+                length[i] += m
+        if 2 * m <= top:
+            spare[:] = power
+            _draw_towards(spare, power[: max(n - m, 0)], 0.5)
+            power, spare = spare, power
+        m *= 2
+    return out
+
+
+@kernel
+def _join_highest(out: Floats, newer: Floats, older: Floats) -> None:
+    shift = len(out) - len(older)
+    out[:shift] = newer[:shift]
+    tail, recent = out[shift:], newer[shift:]
+    for t in range(len(older)):
+        tail[t] = older[t] if older[t] > recent[t] else recent[t]
 
 
 @kernel
@@ -59,77 +114,96 @@ def _highest(x: Floats, windows: Ints) -> Floats:
     while m <= top:
         for i in range(len(windows)):
             if m <= windows[i] < 2 * m:
-                shift = min(windows[i] - m, n)
-                row = out[i]
-                row[:shift] = power[:shift]
-                for t in range(shift, n):
-                    row[t] = max(power[t], power[t - shift])
+                _join_highest(out[i], power, power[: max(n - (windows[i] - m), 0)])
         if 2 * m <= top:
-            spare[: min(m, n)] = power[: min(m, n)]
-            for t in range(m, n):
-                spare[t] = max(power[t], power[t - m])
+            _join_highest(spare, power, power[: max(n - m, 0)])
             power, spare = spare, power
         m *= 2
     return out
 
 
 @kernel
-def _spread(x: Floats, windows: Ints) -> tuple[Floats, Floats]:
+def _merge(a: Floats, b: Floats, out: Floats, k: int, m: int) -> None:
+    """Merge mean and squares of the newest ``k`` rows (a) and the ``m`` rows before (b). Chan et al. (1983)."""
+    n = a.shape[1]
+    size = max(n - k, 0)
+    share, cross = m / (k + m), k * m / (k + m)
+    out[:, : n - size] = a[:, : n - size]
+    a1, a2, b1, b2 = a[0, n - size :], a[1, n - size :], b[0, :size], b[1, :size]
+    o1, o2 = out[0, n - size :], out[1, n - size :]
+    for t in range(size):
+        gap = b1[t] - a1[t]
+        o1[t] = a1[t] + gap * share
+        o2[t] = a2[t] + b2[t] + gap * gap * cross
+
+
+@kernel
+def _spread(x: Floats, windows: Ints) -> Floats:
     n = len(x)
-    mean, m2 = np.empty((len(windows), n)), np.empty((len(windows), n))
+    out = np.zeros((len(windows), 2, n))
     length = np.zeros(len(windows), np.int64)
-    p1, p2, q1, q2 = x.copy(), np.zeros(n), np.empty(n), np.empty(n)
+    power, spare = np.zeros((2, n)), np.zeros((2, n))
+    power[0] = x
     m, top = 1, windows.max()
     while m <= top:
         for i in range(len(windows)):
             if windows[i] & m:
-                k = length[i]
-                if k == 0:
-                    mean[i], m2[i] = p1, p2
+                if length[i] == 0:
+                    out[i] = power
                 else:
-                    share, cross = m / (k + m), k * m / (k + m)
-                    r1, r2 = mean[i], m2[i]
-                    for t in range(k, n):
-                        gap = p1[t - k] - r1[t]
-                        r1[t] += gap * share
-                        r2[t] += p2[t - k] + gap * gap * cross
+                    _merge(out[i], power, spare, length[i], m)
+                    out[i] = spare
                 length[i] += m
         if 2 * m <= top:
-            q1[: min(m, n)], q2[: min(m, n)] = p1[: min(m, n)], p2[: min(m, n)]
-            for t in range(m, n):
-                gap = p1[t - m] - p1[t]
-                q1[t] = p1[t] + gap * 0.5
-                q2[t] = p2[t] + p2[t - m] + gap * gap * (m * 0.5)
-            p1, p2, q1, q2 = q1, q2, p1, p2
+            _merge(power, power, spare, m, m)
+            power, spare = spare, power
         m *= 2
-    return mean, m2
+    for i in range(len(windows)):
+        scale, row = 1.0 / (windows[i] - 1), out[i, 1]
+        for t in range(n):
+            row[t] = math.sqrt(row[t] * scale)
+    return out
 
 
 @kernel
 def _merge_moments(a: Floats, b: Floats, out: Floats, k: int, m: int) -> None:
     """Merge the moments of the newest ``k`` rows (a) with those of the ``m`` rows before them (b). Pebay (2008)."""
     n = a.shape[1]
+    size = max(n - k, 0)
     total = float(k + m)
     c2 = k * m / total
     c3 = k * m * (k - m) / total**2
     c4 = k * m * (k * k - k * m + m * m) / total**3
     f, g = k / total, m / total
-    for t in range(min(k, n)):
-        out[0, t], out[1, t], out[2, t], out[3, t] = a[0, t], a[1, t], a[2, t], a[3, t]
-    for t in range(k, n):
-        d = b[0, t - k] - a[0, t]
-        a2, b2, a3, b3 = a[1, t], b[1, t - k], a[2, t], b[2, t - k]
+    out[:, : n - size] = a[:, : n - size]
+    cut = n - size
+    a1, a2, a3, a4 = a[0, cut:], a[1, cut:], a[2, cut:], a[3, cut:]
+    b1, b2, b3, b4 = b[0, :size], b[1, :size], b[2, :size], b[3, :size]
+    o1, o2, o3, o4 = out[0, cut:], out[1, cut:], out[2, cut:], out[3, cut:]
+    for t in range(size):
+        d = b1[t] - a1[t]
         dd = d * d
-        out[0, t] = a[0, t] + d * g
-        out[1, t] = a2 + b2 + dd * c2
-        out[2, t] = a3 + b3 + dd * d * c3 + 3.0 * d * (f * b2 - g * a2)
-        out[3, t] = (
-            a[3, t]
-            + b[3, t - k]
-            + dd * dd * c4
-            + 6.0 * dd * (f * f * b2 + g * g * a2)
-            + 4.0 * d * (f * b3 - g * a3)
+        p2, q2, p3, q3 = a2[t], b2[t], a3[t], b3[t]
+        o1[t] = a1[t] + d * g
+        o2[t] = p2 + q2 + dd * c2
+        o3[t] = p3 + q3 + dd * d * c3 + 3.0 * d * (f * q2 - g * p2)
+        o4[t] = (
+            a4[t] + b4[t] + dd * dd * c4 + 6.0 * dd * (f * f * q2 + g * g * p2) + 4.0 * d * (f * q3 - g * p3)
         )
+
+
+@kernel
+def _standardise(raw: Floats, w: float) -> None:
+    """Turn sums of powers about the mean into deviation, skewness and excess kurtosis, with sample corrections."""
+    c3, c4, c5 = w * math.sqrt(w - 1) / (w - 2), (w - 1) * (w + 1) * w / ((w - 2) * (w - 3)), 3 * (w - 1) ** 2
+    c5 /= (w - 2) * (w - 3)
+    m2, m3, m4 = raw[1], raw[2], raw[3]
+    for t in range(raw.shape[1]):
+        square = m2[t] if m2[t] > 0.0 else 1.0
+        moved = 1.0 if m2[t] > 0.0 else 0.0
+        m3[t] = moved * c3 * m3[t] / (square * math.sqrt(square))
+        m4[t] = moved * (c4 * m4[t] / (square * square) - c5)
+        m2[t] = math.sqrt(m2[t] / (w - 1))
 
 
 @kernel
@@ -146,30 +220,36 @@ def _moments(x: Floats, windows: Ints) -> Floats:
                 if length[i] == 0:
                     out[i] = power
                 else:
-                    _merge_moments(out[i], power, out[i], length[i], m)
+                    _merge_moments(out[i], power, spare, length[i], m)
+                    out[i] = spare
                 length[i] += m
         if 2 * m <= top:
             _merge_moments(power, power, spare, m, m)
             power, spare = spare, power
         m *= 2
+    for i in range(len(windows)):
+        _standardise(out[i], float(windows[i]))
     return out
 
 
 @kernel
 def _merge_pairs(a: Floats, b: Floats, out: Floats, k: int, m: int) -> None:
-    """Merge means, squares and the cross product of two series. Chan, Golub and LeVeque (1983)."""
+    """Merge means, squares and the cross product of two series, newest ``k`` rows (a) with the ``m`` before (b)."""
     n = a.shape[1]
+    size = max(n - k, 0)
+    cut = n - size
     share, cross = m / (k + m), k * m / (k + m)
-    for t in range(min(k, n)):
-        for j in range(5):
-            out[j, t] = a[j, t]
-    for t in range(k, n):
-        d, e = b[0, t - k] - a[0, t], b[1, t - k] - a[1, t]
-        out[0, t] = a[0, t] + d * share
-        out[1, t] = a[1, t] + e * share
-        out[2, t] = a[2, t] + b[2, t - k] + d * d * cross
-        out[3, t] = a[3, t] + b[3, t - k] + e * e * cross
-        out[4, t] = a[4, t] + b[4, t - k] + d * e * cross
+    out[:, :cut] = a[:, :cut]
+    a1, a2, a3, a4, a5 = a[0, cut:], a[1, cut:], a[2, cut:], a[3, cut:], a[4, cut:]
+    b1, b2, b3, b4, b5 = b[0, :size], b[1, :size], b[2, :size], b[3, :size], b[4, :size]
+    o1, o2, o3, o4, o5 = out[0, cut:], out[1, cut:], out[2, cut:], out[3, cut:], out[4, cut:]
+    for t in range(size):
+        d, e = b1[t] - a1[t], b2[t] - a2[t]
+        o1[t] = a1[t] + d * share
+        o2[t] = a2[t] + e * share
+        o3[t] = a3[t] + b3[t] + d * d * cross
+        o4[t] = a4[t] + b4[t] + e * e * cross
+        o5[t] = a5[t] + b5[t] + d * e * cross
 
 
 @kernel
@@ -186,7 +266,8 @@ def _pairs(x: Floats, y: Floats, windows: Ints) -> Floats:
                 if length[i] == 0:
                     out[i] = power
                 else:
-                    _merge_pairs(out[i], power, out[i], length[i], m)
+                    _merge_pairs(out[i], power, spare, length[i], m)
+                    out[i] = spare
                 length[i] += m
         if 2 * m <= top:
             _merge_pairs(power, power, spare, m, m)
@@ -199,9 +280,10 @@ def _pairs(x: Floats, y: Floats, windows: Ints) -> Floats:
 def _deviation(x: Floats, centre: Floats, window: int) -> Floats:
     n = len(x)
     out = np.zeros(n)
-    for k in range(window):
-        for t in range(k, n):
-            out[t] += abs(x[t - k] - centre[t])
+    for k in range(min(window, n)):
+        earlier, level, tail = x[: n - k], centre[k:], out[k:]
+        for t in range(n - k):
+            tail[t] += abs(earlier[t] - level[t])
     return out / window
 
 
@@ -209,9 +291,10 @@ def _deviation(x: Floats, centre: Floats, window: int) -> Floats:
 def _below(x: Floats, window: int) -> Floats:
     n = len(x)
     out = np.zeros(n)
-    for k in range(1, window):
-        for t in range(k, n):
-            out[t] += (x[t - k] < x[t]) + 0.5 * (x[t - k] == x[t])
+    for k in range(1, min(window, n)):
+        earlier, now, tail = x[: n - k], x[k:], out[k:]
+        for t in range(n - k):
+            tail[t] += (1.0 if earlier[t] < now[t] else 0.0) + (0.5 if earlier[t] == now[t] else 0.0)
     return out / (window - 1)
 
 
@@ -245,7 +328,7 @@ def total(x: Floats, window: int) -> Floats:
 
 def means(x: Floats, *windows: int) -> list[Floats]:
     """Average the last ``windows[i]`` rows. A constant stretch averages to its own value."""
-    return list(_spread(x, _whole(windows))[0])
+    return list(_means(x, _whole(windows)))
 
 
 def mean(x: Floats, window: int) -> Floats:
@@ -277,8 +360,8 @@ class Spread(NamedTuple):
 
 def spread(x: Floats, *windows: int) -> Spread:
     """Average and standard deviation of the last ``windows[i]`` rows."""
-    centre, m2 = _spread(x, _whole(windows))
-    return Spread(list(centre), list(np.sqrt(m2 / (_whole(windows)[:, None] - 1))))
+    raw = _spread(x, _whole(windows))
+    return Spread(list(raw[:, 0]), list(raw[:, 1]))
 
 
 class Moments(NamedTuple):
@@ -296,13 +379,7 @@ def moments(x: Floats, *windows: int) -> Moments:
     They are the estimators of ``pandas.Series.rolling(w).skew()`` and ``.kurt()``; zero where the variance is zero.
     """
     raw = _moments(x, _whole(windows))
-    m1, m2, m3, m4 = (raw[:, j] for j in range(4))
-    n = _whole(windows)[:, None].astype(float)
-    safe = np.where(m2 > 0, m2, 1.0)
-    skew = n * np.sqrt(n - 1) / (n - 2) * m3 / (safe * np.sqrt(safe))
-    kurt = (n - 1) / ((n - 2) * (n - 3)) * ((n + 1) * n * m4 / (safe * safe) - 3 * (n - 1))
-    std = np.sqrt(m2 / (n - 1))
-    return Moments(*(list(v) for v in (m1, std, np.where(m2 > 0, skew, 0.0), np.where(m2 > 0, kurt, 0.0))))
+    return Moments(*(list(raw[:, j]) for j in range(4)))
 
 
 class Pairs(NamedTuple):

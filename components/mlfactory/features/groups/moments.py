@@ -45,7 +45,7 @@ def tail_ratio(x: Segment) -> Floats:
 def entropy(x: Segment) -> Floats:
     """Entropy of 60 returns in 7 bins, each return measured by the 60-bar deviation of its own time."""
     scaled = w.ratio(inputs.log_return(x), inputs.return_std(x, 60))
-    bins = np.digitize(scaled, EDGES)
+    bins = np.sum([scaled >= edge for edge in EDGES], axis=0)
     counts = np.stack([w.total((bins == k).astype(float), 60) for k in range(len(EDGES) + 1)])
     return _entropy(counts / 60)
 

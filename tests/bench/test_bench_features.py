@@ -1,0 +1,159 @@
+"""Features against pandas, in one process and in turn: `pytest tests/bench/test_bench_features.py -m slow -s`."""
+
+import resource
+import statistics
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pandas as pd
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+from tests.conftest import make_bars
+
+from mlfactory.features import windows as w
+from mlfactory.features.compute import BLOCK, compute, plan, setting_of
+from mlfactory.features.params import Params
+from mlfactory.features.registry import load
+from mlfactory.mtf.bins import build
+
+pytestmark = pytest.mark.slow
+
+ROWS = 300_000
+ROUNDS = 5
+AVERAGES = (5, 9, 12, 20, 26, 50, 100, 200)
+RANGES = (5, 10, 20, 50, 100, 200)
+WILDER = (5, 7, 14, 21, 28)
+CHANNELS = (20, 60)
+STEPS = (1, 5, 10, 15, 20, 25, 30, 45, 60)
+Columns = dict[str, np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def prices() -> dict[str, np.ndarray]:
+    bars = make_bars(ROWS, hole=False)
+    return {name: getattr(bars, name) for name in ("high", "low", "close")}
+
+
+def by_pandas(prices: dict[str, np.ndarray]) -> Columns:
+    """Sixty indicator columns with rolling and ewm."""
+    high, low, close = (pd.Series(prices[name]) for name in ("high", "low", "close"))
+    out = {}
+    for k in AVERAGES:
+        out[f"sma_{k}"] = close.rolling(k).mean()
+        out[f"ema_{k}"] = close.ewm(span=k, adjust=False).mean()
+        out[f"std_{k}"] = close.rolling(k).std()
+    for k in RANGES:
+        out[f"min_{k}"], out[f"max_{k}"] = low.rolling(k).min(), high.rolling(k).max()
+        out[f"roc_{k}"] = close.pct_change(k)
+    change, before = close.diff(), close.shift()
+    true = np.maximum(high, before) - np.minimum(low, before)
+    for k in WILDER:
+        rise = change.clip(lower=0).ewm(alpha=1 / k, adjust=False).mean()
+        fall = (-change).clip(lower=0).ewm(alpha=1 / k, adjust=False).mean()
+        out[f"rsi_{k}"] = 100 * rise / (rise + fall)
+        out[f"atr_{k}"] = true.ewm(alpha=1 / k, adjust=False).mean()
+    for k in CHANNELS:
+        # the mean deviation of CCI needs apply, a hundred times slower: the deviation stands in, which flatters pandas
+        out[f"cci_{k}"] = (close - close.rolling(k).mean()) / close.rolling(k).std()
+    line = close.ewm(span=12, adjust=False).mean() - close.ewm(span=26, adjust=False).mean()
+    out["macd"], out["signal"] = line, line.ewm(span=9, adjust=False).mean()
+    middle, reach = close.rolling(20).mean(), 2 * close.rolling(20).std()
+    out["upper"], out["lower"] = middle + reach, middle - reach
+    out["width"], out["position"] = 2 * reach / middle, (close - middle) / reach
+    return {name: column.to_numpy(dtype=float) for name, column in out.items()}
+
+
+def ours(prices: dict[str, np.ndarray]) -> Columns:
+    """The same sixty columns with the windows of the features, block by block."""
+    halo = w.ema_memory(max(AVERAGES)) + 1
+    out: Columns = {}
+    for start in range(0, ROWS, BLOCK):
+        first, stop = max(start - halo, 0), min(start + BLOCK, ROWS)
+        part = {name: values[first:stop] for name, values in prices.items()}
+        for name, column in _block(part):
+            if name not in out:
+                out[name] = np.empty(ROWS, np.float32)  # as the features are stored
+            out[name][start:stop] = column[start - first :]
+    return out
+
+
+def _block(prices: dict[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+    high, low, close = prices["high"], prices["low"], prices["close"]
+    spread = w.spread(close, *AVERAGES, 60)
+    gap = {k: w.ema_gap(close, k) for k in AVERAGES}
+    for i, k in enumerate(AVERAGES):
+        yield f"sma_{k}", spread.mean[i]
+        yield f"ema_{k}", close - gap[k]
+        yield f"std_{k}", spread.std[i]
+    for k, top, bottom in zip(RANGES, w.maxima(high, *RANGES), w.maxima(-low, *RANGES), strict=True):
+        yield f"max_{k}", top
+        yield f"min_{k}", -bottom
+        yield f"roc_{k}", close / w.lag(close, k) - 1
+    change, before = np.diff(close, prepend=close[:1]), w.lag(close, 1)
+    true = np.maximum(high, before) - np.minimum(low, before)
+    for k in WILDER:
+        rise, fall = (w.decayed_mean(np.maximum(way, 0.0), 1 / k) for way in (change, -change))
+        yield f"rsi_{k}", w.ratio(100 * rise, rise + fall, 50.0)
+        yield f"atr_{k}", w.decayed_mean(true, 1 / k)
+    for k, i in zip(CHANNELS, (AVERAGES.index(20), len(AVERAGES)), strict=True):
+        yield f"cci_{k}", w.ratio(close - spread.mean[i], spread.std[i])
+    line = gap[26] - gap[12]
+    yield "macd", line
+    yield "signal", w.decayed_mean(line, 0.2)
+    middle, reach = spread.mean[AVERAGES.index(20)], 2 * spread.std[AVERAGES.index(20)]
+    yield from (("upper", middle + reach), ("lower", middle - reach))
+    yield from (("width", 2 * reach / middle), ("position", w.ratio(close - middle, reach)))
+
+
+def in_turn(*functions: Callable[[], object]) -> list[float]:
+    """Median processor seconds of each function, all of them called once per round; one thread each."""
+    seconds: list[list[float]] = [[] for _ in functions]
+    for _ in range(ROUNDS):
+        for function, taken in zip(functions, seconds, strict=True):
+            started = time.process_time()
+            function()
+            taken.append(time.process_time() - started)
+    return [statistics.median(taken) for taken in seconds]
+
+
+def test_sixty_indicators_against_pandas(benchmark: BenchmarkFixture, prices: dict[str, np.ndarray]) -> None:
+    mine, theirs = ours(prices), by_pandas(prices)
+    assert len(theirs) == 60
+    assert mine.keys() == theirs.keys()
+    for name, column in theirs.items():
+        scale = np.nanmax(np.abs(column))
+        np.testing.assert_allclose(mine[name][5000:], column[5000:], atol=2e-6 * scale, err_msg=name)
+    fast, slow = in_turn(lambda: ours(prices), lambda: by_pandas(prices))
+    facts = {"ratio": slow / fast, "bars_per_second": ROWS / fast, "tolerance": "2e-6 of the largest value"}
+    benchmark.extra_info.update(facts)
+    print(f"\n60 indicators, {ROWS:,} bars: {slow / fast:.1f}x pandas, {ROWS / fast:,.0f} bars/s")  # noqa: T201
+    benchmark.pedantic(ours, args=(prices,), rounds=3)
+
+
+def test_the_whole_computation_against_pandas_per_column(
+    benchmark: BenchmarkFixture, prices: dict[str, np.ndarray]
+) -> None:
+    bars = make_bars(ROWS, hole=False)
+    ladder = build(bars, STEPS)
+    chosen = plan(load(()), setting_of(bars, ladder, {}), Params())
+
+    def features() -> object:
+        return compute(bars, {}, ladder, chosen)
+
+    features()
+    fast, slow = in_turn(features, lambda: by_pandas(prices))
+    per_column, anchor = fast / len(chosen.columns), slow / 60
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    facts = {
+        "ratio_per_column": anchor / per_column,
+        "bars_per_second": ROWS / fast,
+        "columns": len(chosen.columns),
+        "peak_mib": peak,
+    }
+    benchmark.extra_info.update(facts)
+    print(  # noqa: T201
+        f"\n{len(chosen.columns)} feature columns, {ROWS:,} bars: {ROWS / fast:,.0f} bars/s, "
+        f"{1e9 * per_column / ROWS:.1f} ns per value, {anchor / per_column:.1f}x pandas per column, {peak:,.0f} MiB"
+    )
+    benchmark.pedantic(features, rounds=3)
