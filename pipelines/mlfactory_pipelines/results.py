@@ -98,9 +98,10 @@ def resources_table(tasks: Tasks, seconds: float) -> str:
 
 
 def sweep(root: Path) -> None:
-    """Delete what stages left that did not end: they are repeated from their start."""
-    for folder in (path.parent for path in root.glob("ml-factory-*/**/timings")):
-        if not (folder / "executor_output.json").is_file():
+    """Delete the folders of tasks that did not end: they are repeated from their start."""
+    for folder in (*root.glob("ml-factory-*/*"), *root.glob("ml-factory-*/for-loop-*/*")):
+        ended = (folder / "executor_output.json").is_file()
+        if not ended and not folder.name.startswith("for-loop-"):
             shutil.rmtree(folder, ignore_errors=True)
 
 
