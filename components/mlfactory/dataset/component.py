@@ -20,7 +20,7 @@ def dataset(
     test_labels: Output[Dataset],
     timings: Output[Metrics],
     params: Dict[str, Any] = {},
-):
+) -> None:
     """Part the rows into purged folds and a locked test, and write what each family trains on.
 
     Args:

@@ -11,7 +11,7 @@ from mlfactory.common.images import image
 @dsl.component(base_image=image("labels"), packages_to_install=[], install_kfp_package=False)
 def labels(
     bars: Input[Dataset], labels: Output[Dataset], timings: Output[Metrics], params: Dict[str, Any] = {}
-):
+) -> None:
     """Label every bar by the first barrier its price touches, costs on both sides.
 
     Args:
