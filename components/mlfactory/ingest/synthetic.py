@@ -2,7 +2,7 @@
 
 Bars lie in the instrument's own session calendar, so daily halts, weekends and holidays are real. Minutes without a
 trade are absent, more of them when volume is thin. Volume has a U shape over the day session, follows volatility, and
-carries a *pressure* of its own that is forgotten within half an hour. Prices are rounded to the tick.
+carries a *pressure* of its own half of which is forgotten in five minutes. Prices are rounded to the tick.
 
 With ``planted`` the log volatility follows three Markov regimes that last some two thousand bars each and fade into
 one another, and prices drift: at the close of bar t, the expected log return of bar t+1 in units of its volatility is
@@ -36,13 +36,13 @@ from mlfactory.ingest.source import Rows
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-KAPPA: Final = 0.079
+KAPPA: Final = 0.1
 """Strength of the planted drift: its standard deviation in units of a bar's volatility, momentum's feedback aside."""
 LADDER_MINUTES: Final = 15
 BOUND: Final = 2.5
 """Largest absolute value of either part of the signal."""
-PRESSURE_MEMORY: Final = 0.5 ** (1 / 15)
-"""Autocorrelation of the pressure from bar to bar: half is forgotten in 15 bars."""
+PRESSURE_MEMORY: Final = 0.5 ** (1 / 5)
+"""Autocorrelation of the pressure from bar to bar: half is forgotten in 5 bars."""
 LEVELS: Final = np.array([-0.45, 0.0, 0.5])
 """Log volatility of the regimes."""
 SWITCH: Final = 1 / 2000
@@ -50,8 +50,8 @@ SWITCH: Final = 1 / 2000
 FADE: Final = 1 / 200
 """Share of the distance to its regime that volatility covers per bar: slow against the 14 bars of ATR."""
 _MIDDLE: Final = 1  # the regime of the first bar
-_PRESSURE_WEIGHT: Final = 0.5  # of the pressure in log volume
-_VOLUME_NOISE: Final = 0.2
+_PRESSURE_WEIGHT: Final = 0.35  # of the pressure in log volume
+_VOLUME_NOISE: Final = 0.08
 _RANGE: Final = 2.4  # a bar's range in units of its volatility: few returns exceed it
 _RANGE_NOISE: Final = 0.1
 _VOLUME: Final = 400.0  # contracts a minute at the usual level
@@ -173,10 +173,10 @@ def _fraction(calendar: Schedule, minute: Ints) -> Floats:
 
 
 def _activity(fraction: Floats) -> Floats:
-    """Usual volume over a session, about 1 on average: a U over the day session, which begins at two thirds."""
-    overnight = 0.45 + 0.5 * np.exp(-fraction / 0.05)
-    day = np.clip((fraction - 0.65) / 0.3, 0.0, 1.0)
-    return np.asarray(np.where((day > 0) & (day < 1), 1.2 + 6.0 * (day - 0.5) ** 2, overnight))
+    """Usual volume over a session, about 1 on average: a U over the last third, the day, that swells slowly."""
+    morning = np.exp(-(((fraction - 0.68) / 0.08) ** 2))
+    afternoon = np.exp(-(((fraction - 0.92) / 0.08) ** 2))
+    return np.asarray(0.6 + 1.2 * morning + 1.5 * afternoon)
 
 
 def draw_regimes(n: int, regime: int, random: np.random.Generator) -> Ints:

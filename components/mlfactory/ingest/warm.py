@@ -1,14 +1,14 @@
 """Compile the kernels of this stage, when its image is built."""
 
 from mlfactory.common.rehearsal import folder
-from mlfactory.ingest.params import Params
+from mlfactory.ingest.params import Params, Synthetic
 from mlfactory.ingest.stage import SYNTHETIC, run
 
 
 def warm() -> None:
-    """Run the stage on a short generated series, with a signal planted."""
-    params = Params.model_validate({"synthetic": {"bars": 3000}})
+    """Generate a few bars."""
     with folder() as place:
+        params = Params(synthetic=Synthetic(bars=1000))
         run(SYNTHETIC, place / "bars", place / "quarantine", place / "data_report", params=params)
 
 
