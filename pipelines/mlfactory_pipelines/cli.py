@@ -149,8 +149,9 @@ def _execute(plan: "Plan", out: Path, runner: str) -> None:
 
     console, started = Console(), time.perf_counter()
     root = out.absolute() / "root"
-    with _endings(out, created=not out.exists()):
-        root.mkdir(parents=True, exist_ok=True)
+    created = not out.exists()
+    root.mkdir(parents=True, exist_ok=True)
+    with preflight.sole_run(root), _endings(out, created):
         (out / preflight.CONFIG).write_text(to_yaml(plan), encoding="utf-8")
         console.print(to_yaml(plan), markup=False, highlight=False, soft_wrap=True, style="dim")
         source, version = preflight.stow(plan.top.source, root)
@@ -246,7 +247,8 @@ def compile_(
 
         compile_to(plan, output)
     jobs = {family: len(of) for family, of in plan.jobs().items()}
-    typer.echo(f"{output}: {', '.join(f'{n} {family} jobs' for family, n in jobs.items())}")
+    counts = (f"{n} {family} job{'s' if n > 1 else ''}" for family, n in jobs.items())
+    typer.echo(f"{output}: {', '.join(counts)}")
 
 
 @contextmanager

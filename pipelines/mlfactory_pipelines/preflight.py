@@ -1,8 +1,10 @@
 """What can be refused before anything is created: file, contract, number of bars, folder, engine."""
 
+import fcntl
 import math
 import shutil
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -30,6 +32,21 @@ def check_out(out: Path, resume: bool) -> None:
         raise InputError(
             f"--out {out} exists and is not empty: add --resume to go on with its run, or name another folder"
         )
+
+
+@contextmanager
+def sole_run(root: Path) -> Iterator[None]:
+    """Keep other runs out of a folder while the block runs.
+
+    Raises:
+        InputError: a run is going on in it.
+    """
+    with (root / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"--out {root.parent}: another run is going on in this folder") from None
+        yield
 
 
 def check_input(plan: Plan) -> None:

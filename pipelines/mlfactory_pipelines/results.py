@@ -3,7 +3,7 @@
 import html
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,22 +79,29 @@ def model_folders(tasks: Tasks) -> Iterable[tuple[str, Path]]:
 
 
 def resources_table(tasks: Tasks, seconds: float) -> str:
-    """Seconds and peak memory per stage as an HTML table."""
+    """Tabulate seconds and peak memory per stage in HTML; start-up is interpreter, imports and the runner."""
     rows = [
         (
             name,
             "cached" if task.cached else f"{task.timings['seconds']:.1f}",
+            "" if task.cached else f"{task.wall_s - task.timings['seconds']:.1f}",
             f"{task.timings['peak_mib']:,.0f}",
         )
         for name, task in tasks.items()
     ]
-    rows.append(("whole run, with interpreters and imports", f"{seconds:.1f}", ""))
-    cells = (
-        f"<tr><td>{html.escape(name)}</td><td class='number'>{time}</td><td class='number'>{memory}</td></tr>"
-        for name, time, memory in rows
+    rows.append(("whole run", f"{seconds:.1f}", "", ""))
+    head = _row("th", ("stage", "seconds", "start-up seconds", "peak MiB"))
+    body = "".join(_row("td", row) for row in rows)
+    return f"<table class='resources'><thead>{head}</thead><tbody>{body}</tbody></table>"
+
+
+def _row(tag: str, cells: Sequence[str]) -> str:
+    first, *numbers = (html.escape(cell) for cell in cells)
+    return (
+        f"<tr><{tag}>{first}</{tag}>"
+        + "".join(f"<{tag} class='number'>{n}</{tag}>" for n in numbers)
+        + "</tr>"
     )
-    head = "<tr><th>stage</th><th class='number'>seconds</th><th class='number'>peak MiB</th></tr>"
-    return f"<table class='resources'><thead>{head}</thead><tbody>{''.join(cells)}</tbody></table>"
 
 
 def sweep(root: Path) -> None:

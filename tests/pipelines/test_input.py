@@ -8,6 +8,7 @@ from tests.conftest import make_bars
 from tests.pipelines.conftest import Command
 
 from mlfactory.common.bars import timestamps
+from mlfactory.common.errors import InputError
 from mlfactory_pipelines import cli, preflight
 from mlfactory_pipelines.plan import resolve
 
@@ -97,8 +98,19 @@ def test_a_folder_with_something_in_it_is_not_overwritten(
 def test_a_file_in_the_place_of_the_folder_is_named(tmp_path: Path) -> None:
     path = tmp_path / "out"
     path.touch()
-    with pytest.raises(Exception, match="is a file; expected a folder"):
+    with pytest.raises(InputError, match="is a file; expected a folder"):
         preflight.check_out(path, resume=False)
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
+    with (
+        preflight.sole_run(tmp_path),
+        pytest.raises(InputError, match="another run is going on"),
+        preflight.sole_run(tmp_path),
+    ):
+        pass
+    with preflight.sole_run(tmp_path):
+        pass
 
 
 def test_resume_needs_to_know_what(capsys: pytest.CaptureFixture[str]) -> None:

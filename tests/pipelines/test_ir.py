@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.pipelines.conftest import Command
 
 from mlfactory.models import registry
-from mlfactory_pipelines import ir
+from mlfactory_pipelines import cli, ir
 from mlfactory_pipelines.plan import SECTIONS, Plan, resolve
 
 KFP_ONLY = {"timings", "confusion"}
@@ -206,3 +207,22 @@ def test_a_component_names_its_arguments_as_its_stage_does(whole: Plan) -> None:
         spec = component.component_spec
         given = {*(spec.inputs or {}), *spec.outputs} - KFP_ONLY
         assert given == set(inspect.signature(run).parameters), name
+
+
+def test_the_command_compiles_for_a_registry(mlfactory: Command, tmp_path: Path) -> None:
+    path = tmp_path / "training.yaml"
+    registry = "registry.example/team"
+    done = mlfactory("compile", "-o", path, "--models", "lstm,logistic", "--registry", registry)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert done.stdout == f"{path}: 1 classical job, 1 neural job\n"
+    found = ir.images(ir.load(path)[0])
+    assert len(found) == len(SECTIONS) + 2
+    assert all(image.startswith(f"{registry}/mlfactory/python-") for image in found.values())
+
+
+def test_compiling_into_no_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(["compile", "-o", str(tmp_path / "none" / "training.yaml")])
+    assert end.value.code == 2
+    assert "its folder does not exist" in capsys.readouterr().err
