@@ -10,7 +10,7 @@ Exponential averages are cut where the forgotten weight falls to one in a millio
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,118 +19,52 @@ from numpy.typing import NDArray
 from mlfactory.common.jit import kernel
 
 Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 FORGOTTEN = 1e-6
 """Weight of the history that an exponential average leaves out."""
 
 
 # Loops run over slices that start at zero: only then can the compiler prove that no index is negative and use SIMD.
+# A merge joins the statistics of ``k`` rows up to t (``a``) with those of the ``m`` rows before them (``b``) and writes
+# them to ``out``, from row k on; each array has one row per statistic.
 
 
 @kernel
-def _add_older(out: Floats, newer: Floats, older: Floats, weight: float) -> None:
-    """Write newer[t] + weight * older[t - shift], where shift is the number of rows that ``older`` lacks."""
-    shift = len(out) - len(older)
-    out[:shift] = newer[:shift]
-    tail, recent = out[shift:], newer[shift:]
-    for t in range(len(older)):
-        tail[t] = recent[t] + weight * older[t]
+def _merge_sum(a: Floats, b: Floats, out: Floats, k: int, weight: float) -> None:
+    size = max(a.shape[1] - k, 0)
+    cut = a.shape[1] - size
+    newer, older, joined = a[0, cut:], b[0, :size], out[0, cut:]
+    for t in range(size):
+        joined[t] = newer[t] + weight * older[t]
 
 
 @kernel
-def _add_before(out: Floats, older: Floats, weight: float) -> None:
-    """Add weight * older[t - shift] to out[t], where shift is the number of rows that ``older`` lacks."""
-    tail = out[len(out) - len(older) :]
-    for t in range(len(older)):
-        tail[t] += weight * older[t]
+def _merge_mean(a: Floats, b: Floats, out: Floats, k: int, m: int) -> None:
+    size = max(a.shape[1] - k, 0)
+    cut = a.shape[1] - size
+    share = m / (k + m)
+    newer, older, joined = a[0, cut:], b[0, :size], out[0, cut:]
+    for t in range(size):
+        joined[t] = newer[t] + (older[t] - newer[t]) * share  # exact where both are equal
 
 
 @kernel
-def _sums(x: Floats, windows: Ints, decay: float) -> Floats:
-    n = len(x)
-    out = np.zeros((len(windows), n))
-    length = np.zeros(len(windows), np.int64)
-    power, spare = x.copy(), np.empty(n)
-    m, top = 1, windows.max()
-    while m <= top:
-        for i in range(len(windows)):
-            if windows[i] & m:
-                _add_before(out[i], power[: max(n - length[i], 0)], decay ** length[i])
-                length[i] += m
-        if 2 * m <= top:
-            _add_older(spare, power, power[: max(n - m, 0)], decay**m)
-            power, spare = spare, power
-        m *= 2
-    return out
+def _merge_highest(a: Floats, b: Floats, out: Floats, k: int, m: int) -> None:
+    size = max(a.shape[1] - k, 0)
+    cut = a.shape[1] - size
+    newer, older, joined = a[0, cut:], b[0, :size], out[0, cut:]
+    for t in range(size):
+        joined[t] = older[t] if older[t] > newer[t] else newer[t]
 
 
 @kernel
-def _draw_towards(out: Floats, older: Floats, share: float) -> None:
-    """Move out[t] towards older[t - shift]: the mean of both blocks, exact where they are equal."""
-    tail = out[len(out) - len(older) :]
-    for t in range(len(older)):
-        tail[t] += (older[t] - tail[t]) * share
-
-
-@kernel
-def _means(x: Floats, windows: Ints) -> Floats:
-    n = len(x)
-    out = np.empty((len(windows), n))
-    length = np.zeros(len(windows), np.int64)
-    power, spare = x.copy(), np.empty(n)
-    m, top = 1, windows.max()
-    while m <= top:
-        for i in range(len(windows)):
-            if windows[i] & m:
-                if length[i] == 0:
-                    out[i] = power
-                else:
-                    _draw_towards(out[i], power[: max(n - length[i], 0)], m / (length[i] + m))
-                length[i] += m
-        if 2 * m <= top:
-            spare[:] = power
-            _draw_towards(spare, power[: max(n - m, 0)], 0.5)
-            power, spare = spare, power
-        m *= 2
-    return out
-
-
-@kernel
-def _join_highest(out: Floats, newer: Floats, older: Floats) -> None:
-    shift = len(out) - len(older)
-    out[:shift] = newer[:shift]
-    tail, recent = out[shift:], newer[shift:]
-    for t in range(len(older)):
-        tail[t] = older[t] if older[t] > recent[t] else recent[t]
-
-
-@kernel
-def _highest(x: Floats, windows: Ints) -> Floats:
-    n = len(x)
-    out = np.empty((len(windows), n))
-    power, spare = x.copy(), np.empty(n)
-    m, top = 1, windows.max()
-    while m <= top:
-        for i in range(len(windows)):
-            if m <= windows[i] < 2 * m:
-                _join_highest(out[i], power, power[: max(n - (windows[i] - m), 0)])
-        if 2 * m <= top:
-            _join_highest(spare, power, power[: max(n - m, 0)])
-            power, spare = spare, power
-        m *= 2
-    return out
-
-
-@kernel
-def _merge(a: Floats, b: Floats, out: Floats, k: int, m: int) -> None:
-    """Merge mean and squares of the newest ``k`` rows (a) and the ``m`` rows before (b). Chan et al. (1983)."""
-    n = a.shape[1]
-    size = max(n - k, 0)
+def _merge_spread(a: Floats, b: Floats, out: Floats, k: int, m: int) -> None:
+    """Mean and squares about it. Chan, Golub and LeVeque (1983)."""
+    size = max(a.shape[1] - k, 0)
+    cut = a.shape[1] - size
     share, cross = m / (k + m), k * m / (k + m)
-    out[:, : n - size] = a[:, : n - size]
-    a1, a2, b1, b2 = a[0, n - size :], a[1, n - size :], b[0, :size], b[1, :size]
-    o1, o2 = out[0, n - size :], out[1, n - size :]
+    a1, a2, b1, b2 = a[0, cut:], a[1, cut:], b[0, :size], b[1, :size]
+    o1, o2 = out[0, cut:], out[1, cut:]
     for t in range(size):
         gap = b1[t] - a1[t]
         o1[t] = a1[t] + gap * share
@@ -138,45 +72,15 @@ def _merge(a: Floats, b: Floats, out: Floats, k: int, m: int) -> None:
 
 
 @kernel
-def _spread(x: Floats, windows: Ints) -> Floats:
-    n = len(x)
-    out = np.zeros((len(windows), 2, n))
-    length = np.zeros(len(windows), np.int64)
-    power, spare = np.zeros((2, n)), np.zeros((2, n))
-    power[0] = x
-    m, top = 1, windows.max()
-    while m <= top:
-        for i in range(len(windows)):
-            if windows[i] & m:
-                if length[i] == 0:
-                    out[i] = power
-                else:
-                    _merge(out[i], power, spare, length[i], m)
-                    out[i] = spare
-                length[i] += m
-        if 2 * m <= top:
-            _merge(power, power, spare, m, m)
-            power, spare = spare, power
-        m *= 2
-    for i in range(len(windows)):
-        scale, row = 1.0 / (windows[i] - 1), out[i, 1]
-        for t in range(n):
-            row[t] = math.sqrt(row[t] * scale)
-    return out
-
-
-@kernel
 def _merge_moments(a: Floats, b: Floats, out: Floats, k: int, m: int) -> None:
-    """Merge the moments of the newest ``k`` rows (a) with those of the ``m`` rows before them (b). Pebay (2008)."""
-    n = a.shape[1]
-    size = max(n - k, 0)
+    """Mean and sums of the second to fourth power about it. Pebay (2008)."""
+    size = max(a.shape[1] - k, 0)
+    cut = a.shape[1] - size
     total = float(k + m)
     c2 = k * m / total
     c3 = k * m * (k - m) / total**2
     c4 = k * m * (k * k - k * m + m * m) / total**3
     f, g = k / total, m / total
-    out[:, : n - size] = a[:, : n - size]
-    cut = n - size
     a1, a2, a3, a4 = a[0, cut:], a[1, cut:], a[2, cut:], a[3, cut:]
     b1, b2, b3, b4 = b[0, :size], b[1, :size], b[2, :size], b[3, :size]
     o1, o2, o3, o4 = out[0, cut:], out[1, cut:], out[2, cut:], out[3, cut:]
@@ -193,53 +97,11 @@ def _merge_moments(a: Floats, b: Floats, out: Floats, k: int, m: int) -> None:
 
 
 @kernel
-def _standardise(raw: Floats, w: float) -> None:
-    """Turn sums of powers about the mean into deviation, skewness and excess kurtosis, with sample corrections."""
-    c3, c4, c5 = w * math.sqrt(w - 1) / (w - 2), (w - 1) * (w + 1) * w / ((w - 2) * (w - 3)), 3 * (w - 1) ** 2
-    c5 /= (w - 2) * (w - 3)
-    m2, m3, m4 = raw[1], raw[2], raw[3]
-    for t in range(raw.shape[1]):
-        square = m2[t] if m2[t] > 0.0 else 1.0
-        moved = 1.0 if m2[t] > 0.0 else 0.0
-        m3[t] = moved * c3 * m3[t] / (square * math.sqrt(square))
-        m4[t] = moved * (c4 * m4[t] / (square * square) - c5)
-        m2[t] = math.sqrt(m2[t] / (w - 1))
-
-
-@kernel
-def _moments(x: Floats, windows: Ints) -> Floats:
-    n = len(x)
-    out = np.zeros((len(windows), 4, n))
-    length = np.zeros(len(windows), np.int64)
-    power, spare = np.zeros((4, n)), np.zeros((4, n))
-    power[0] = x
-    m, top = 1, windows.max()
-    while m <= top:
-        for i in range(len(windows)):
-            if windows[i] & m:
-                if length[i] == 0:
-                    out[i] = power
-                else:
-                    _merge_moments(out[i], power, spare, length[i], m)
-                    out[i] = spare
-                length[i] += m
-        if 2 * m <= top:
-            _merge_moments(power, power, spare, m, m)
-            power, spare = spare, power
-        m *= 2
-    for i in range(len(windows)):
-        _standardise(out[i], float(windows[i]))
-    return out
-
-
-@kernel
 def _merge_pairs(a: Floats, b: Floats, out: Floats, k: int, m: int) -> None:
-    """Merge means, squares and the cross product of two series, newest ``k`` rows (a) with the ``m`` before (b)."""
-    n = a.shape[1]
-    size = max(n - k, 0)
-    cut = n - size
+    """Means of two series, their squares and their product about the means. Chan, Golub and LeVeque (1983)."""
+    size = max(a.shape[1] - k, 0)
+    cut = a.shape[1] - size
     share, cross = m / (k + m), k * m / (k + m)
-    out[:, :cut] = a[:, :cut]
     a1, a2, a3, a4, a5 = a[0, cut:], a[1, cut:], a[2, cut:], a[3, cut:], a[4, cut:]
     b1, b2, b3, b4, b5 = b[0, :size], b[1, :size], b[2, :size], b[3, :size], b[4, :size]
     o1, o2, o3, o4, o5 = out[0, cut:], out[1, cut:], out[2, cut:], out[3, cut:], out[4, cut:]
@@ -253,26 +115,57 @@ def _merge_pairs(a: Floats, b: Floats, out: Floats, k: int, m: int) -> None:
 
 
 @kernel
-def _pairs(x: Floats, y: Floats, windows: Ints) -> Floats:
-    n = len(x)
-    out = np.zeros((len(windows), 5, n))
-    length = np.zeros(len(windows), np.int64)
-    power, spare = np.zeros((5, n)), np.zeros((5, n))
-    power[0], power[1] = x, y
-    m, top = 1, windows.max()
-    while m <= top:
-        for i in range(len(windows)):
-            if windows[i] & m:
-                if length[i] == 0:
-                    out[i] = power
-                else:
-                    _merge_pairs(out[i], power, spare, length[i], m)
-                    out[i] = spare
-                length[i] += m
-        if 2 * m <= top:
-            _merge_pairs(power, power, spare, m, m)
-            power, spare = spare, power
+def _standardise(raw: Floats, w: float) -> None:
+    """Turn sums of powers about the mean into deviation, skewness and excess kurtosis, with sample corrections."""
+    c3, c4, c5 = w * math.sqrt(w - 1) / (w - 2), (w - 1) * (w + 1) * w / ((w - 2) * (w - 3)), 3 * (w - 1) ** 2
+    c5 /= (w - 2) * (w - 3)
+    m2, m3, m4 = raw[1], raw[2], raw[3]
+    for t in range(raw.shape[1]):
+        square = m2[t] if m2[t] > 0.0 else 1.0
+        moved = 1.0 if m2[t] > 0.0 else 0.0
+        m3[t] = moved * c3 * m3[t] / (square * math.sqrt(square))
+        m4[t] = moved * (c4 * m4[t] / (square * square) - c5)
+        m2[t] = math.sqrt(m2[t] / (w - 1))
+
+
+Merge = Callable[[Floats, Floats, Floats, int, int], None]
+
+
+def _doubled(single: Floats, windows: Sequence[int], merge: Merge) -> list[Floats]:
+    """Statistics of every window, by merging blocks of 1, 2, 4, ... rows.
+
+    Args:
+        single: shape (statistics, n); the statistics of each row alone.
+        windows: rows per window.
+        merge: how the statistics of two adjacent blocks join.
+
+    Returns:
+        An array of shape (statistics, n) per window.
+    """
+    power, spare, scratch = single.copy(), np.empty_like(single), np.empty_like(single)
+    out: list[Floats] = [single] * len(windows)
+    m = 1
+    while m <= max(windows):
+        for i, window in enumerate(windows):
+            length = window & (m - 1)  # rows merged so far: the lower bits of the window
+            if window & m and not length:
+                out[i] = power.copy()
+            elif window & m:
+                scratch[:, :length] = out[i][:, :length]
+                merge(out[i], power, scratch, length, m)
+                out[i], scratch = scratch, out[i]
         m *= 2
+        if m <= max(windows):
+            spare[:, : m // 2] = power[:, : m // 2]
+            merge(power, power, spare, m // 2, m // 2)
+            power, spare = spare, power
+    return out
+
+
+def _stacked(n_statistics: int, *series: Floats) -> Floats:
+    out = np.zeros((n_statistics, len(series[0])))
+    for row, values in zip(out, series, strict=False):
+        row[:] = values
     return out
 
 
@@ -306,19 +199,22 @@ def _ratio(a: Floats, b: Floats, empty: float) -> Floats:
     return out
 
 
-def _whole(windows: Sequence[int]) -> Ints:
-    return np.array(windows, np.int64)
-
-
 def ratio(a: Floats, b: Floats, empty: float = 0.0) -> Floats:
     """Divide ``a`` by ``b``; ``empty`` where ``b`` is zero."""
     out: Floats = _ratio(a, b, empty)
     return out
 
 
+def _decayed(x: Floats, windows: Sequence[int], keep: float) -> list[Floats]:
+    def merge(a: Floats, b: Floats, out: Floats, k: int, m: int) -> None:
+        _merge_sum(a, b, out, k, keep**k)
+
+    return [found[0] for found in _doubled(x[None], windows, merge)]
+
+
 def sums(x: Floats, *windows: int) -> list[Floats]:
     """Sum the last ``windows[i]`` rows."""
-    return list(_sums(x, _whole(windows), 1.0))
+    return _decayed(x, windows, 1.0)
 
 
 def total(x: Floats, window: int) -> Floats:
@@ -328,7 +224,7 @@ def total(x: Floats, window: int) -> Floats:
 
 def means(x: Floats, *windows: int) -> list[Floats]:
     """Average the last ``windows[i]`` rows. A constant stretch averages to its own value."""
-    return list(_means(x, _whole(windows)))
+    return [found[0] for found in _doubled(x[None], windows, _merge_mean)]
 
 
 def mean(x: Floats, window: int) -> Floats:
@@ -338,7 +234,7 @@ def mean(x: Floats, window: int) -> Floats:
 
 def maxima(x: Floats, *windows: int) -> list[Floats]:
     """Largest of the last ``windows[i]`` rows."""
-    return list(_highest(x, _whole(windows)))
+    return [found[0] for found in _doubled(x[None], windows, _merge_highest)]
 
 
 def highest(x: Floats, window: int) -> Floats:
@@ -360,8 +256,9 @@ class Spread(NamedTuple):
 
 def spread(x: Floats, *windows: int) -> Spread:
     """Average and standard deviation of the last ``windows[i]`` rows."""
-    raw = _spread(x, _whole(windows))
-    return Spread(list(raw[:, 0]), list(raw[:, 1]))
+    found = _doubled(_stacked(2, x), windows, _merge_spread)
+    std = [np.sqrt(raw[1] / (k - 1)) for raw, k in zip(found, windows, strict=True)]
+    return Spread([raw[0] for raw in found], std)
 
 
 class Moments(NamedTuple):
@@ -378,8 +275,10 @@ def moments(x: Floats, *windows: int) -> Moments:
 
     They are the estimators of ``pandas.Series.rolling(w).skew()`` and ``.kurt()``; zero where the variance is zero.
     """
-    raw = _moments(x, _whole(windows))
-    return Moments(*(list(raw[:, j]) for j in range(4)))
+    found = _doubled(_stacked(4, x), windows, _merge_moments)
+    for raw, k in zip(found, windows, strict=True):
+        _standardise(raw, float(k))
+    return Moments(*([raw[j] for raw in found] for j in range(4)))
 
 
 class Pairs(NamedTuple):
@@ -405,8 +304,8 @@ class Pairs(NamedTuple):
 
 def pairs(x: Floats, y: Floats, *windows: int) -> Pairs:
     """Joint statistics of the last ``windows[i]`` rows of two series."""
-    raw = _pairs(x, y, _whole(windows))
-    return Pairs(*(list(raw[:, j]) for j in range(5)))
+    found = _doubled(_stacked(5, x, y), windows, _merge_pairs)
+    return Pairs(*([raw[j] for raw in found] for j in range(5)))
 
 
 def correlation(x: Floats, y: Floats, window: int) -> Floats:
@@ -452,8 +351,7 @@ def wilder_memory(period: int) -> int:
 def decayed_mean(x: Floats, alpha: float) -> Floats:
     """Exponential average over the last ``memory(alpha)`` rows, weights (1 - alpha)^k normalised to one."""
     rows, keep = memory(alpha), 1 - alpha
-    out: Floats = _sums(x, _whole([rows]), keep)[0]
-    return out * (alpha / (1 - keep**rows))
+    return _decayed(x, [rows], keep)[0] * (alpha / (1 - keep**rows))
 
 
 def ema_gap(x: Floats, period: int) -> Floats:
@@ -465,6 +363,6 @@ def ema_gap(x: Floats, period: int) -> Floats:
     rows, keep = memory(alpha), 1 - alpha
     change = np.diff(x, prepend=x[:1])
     tail = keep**rows
-    decayed = _sums(change, _whole([rows]), keep)[0]
+    decayed = _decayed(change, [rows], keep)[0]
     out: Floats = (keep * decayed - tail * (x - lag(x, rows))) / (1 - tail)
     return out
