@@ -23,13 +23,13 @@ run: $(READY) ## run the whole factory on the embedded data and print a leaderbo
 	@$(BIN)/mlfactory run $(ARGS)
 
 test: $(READY) ## run the quick suite: laws, contracts and every part
-	@$(BIN)/python -m pytest -q -n 2 $(ARGS)
+	@$(BIN)/python -m pytest -q -n 2 --dist loadscope $(ARGS)
 
 test-lookahead: $(READY) ## run the look-ahead laws and the parts that they guard
-	@$(BIN)/python -m pytest -q -n 2 tests/laws tests/regime tests/mtf tests/features tests/labels tests/dataset $(ARGS)
+	@$(BIN)/python -m pytest -q -n 2 --dist loadscope tests/laws tests/regime tests/mtf tests/features tests/labels tests/dataset $(ARGS)
 
 test-models: $(READY) ## run the contracts of the models, their training and stacking
-	@$(BIN)/python -m pytest -q -n 2 tests/models tests/train tests/stacking $(ARGS)
+	@$(BIN)/python -m pytest -q -n 2 --dist loadscope tests/models tests/train tests/stacking $(ARGS)
 
 test-docker: $(READY) ## compare a run in containers with a run in processes (needs a Docker engine)
 	@$(BIN)/python -m pytest -q -m docker tests/images $(ARGS)
