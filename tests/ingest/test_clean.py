@@ -191,6 +191,12 @@ def test_sessions_that_begin_late_draw_advice(shared_data: Path) -> None:
     assert "sessions begin a median of 60 minutes after EUREX opens" in advice[0]
 
 
+def test_a_series_with_a_daily_halt_and_no_symbol_draws_advice(shared_data: Path) -> None:
+    rows = read_rows(shared_data / "6eh4_1m_2024_01.parquet", Params())
+    advice = describe(clean(rows, instrument("GENERIC"), Params()))["advice"]
+    assert "GENERIC trades around the clock: state the symbol" in advice[0]
+
+
 def test_the_bar_length_is_the_most_frequent_step(rows: Rows) -> None:
     five = rows.take(rows.microsecond // MINUTE % 5 == 0)
     assert clean(five, ES, Params()).bars.bar_minutes == 5

@@ -183,6 +183,13 @@ def test_a_file_that_is_neither_text_nor_parquet_is_refused(tmp_path: Path) -> N
         read_rows(tmp_path / "bars.csv", Params())
 
 
+def test_a_damaged_archive_is_refused(tmp_path: Path) -> None:
+    whole = gzip.compress(FRAME.to_csv(index=False).encode())
+    (tmp_path / "bars.csv.gz").write_bytes(whole[:20] + b"damaged" + whole[27:])
+    with pytest.raises(InputError, match=r"bars.csv.gz is"):
+        read_rows(tmp_path / "bars.csv.gz", Params())
+
+
 def test_a_truncated_parquet_file_is_refused(tmp_path: Path) -> None:
     FRAME.to_parquet(tmp_path / "whole.parquet")
     (tmp_path / "cut.parquet").write_bytes((tmp_path / "whole.parquet").read_bytes()[:-50])

@@ -224,27 +224,25 @@ def _jumps(bars: Bars) -> list[dict[str, Any]]:
 
 def _advice(result: Clean) -> list[str]:
     bars = result.bars
-    advice = []
-    if _stamped_by_close(result):
-        advice.append(
-            "rows are stamped at session closes and none at session opens, as if by the end of each bar: "
-            "consider ingest.stamp=close"
-        )
     first = np.flatnonzero(np.diff(bars.session, prepend=bars.session[0] - 1))
     late = int(np.median(bars.minute[first] - bars.session_open[first]))
-    if late > 0 and len(bars.segments()) > len(first) / 2 > 1:
-        advice.append(
-            f"sessions begin a median of {late} minutes after {bars.instrument.calendar} opens and most start a "
-            "segment: consider ingest.instrument.open_time or ingest.max_gap_minutes"
-        )
-    if (off := float(_off_tick(bars).mean())) > 0.5:
-        advice.append(
-            f"{off:.1%} of closes are off the tick of {bars.instrument.tick_size:g}: "
-            "an adjusted series or another instrument"
-        )
-    if not bars.has_volume:
-        advice.append("the source has no volume: columns that need it are switched off")
-    return advice
+    torn = len(bars.segments()) > len(first) / 2 > 1
+    off_tick = float(_off_tick(bars).mean())
+    kept, tick = bars.instrument, bars.instrument.tick_size
+    found = {
+        "rows are stamped at session closes and none at session opens, as if by the end of each bar: consider "
+        "ingest.stamp=close": _stamped_by_close(result),
+        f"most days hold a hole, but {kept.symbol} trades around the clock: state the symbol of the contract": (
+            torn and kept.continuous
+        ),
+        f"sessions begin a median of {late} minutes after {kept.calendar} opens, and most start a segment: consider "
+        "ingest.instrument.open_time or ingest.max_gap_minutes": torn and late > 0 and not kept.continuous,
+        f"{off_tick:.1%} of closes are off the tick of {tick:g}: an adjusted series or another instrument": (
+            off_tick > 0.5
+        ),
+        "the source has no volume: columns that need it are switched off": not bars.has_volume,
+    }
+    return [text for text, applies in found.items() if applies]
 
 
 def _stamped_by_close(result: Clean) -> bool:

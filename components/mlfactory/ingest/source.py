@@ -2,7 +2,9 @@
 
 import csv
 import gzip
+import os
 import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,6 +67,8 @@ def local_copy(source: str) -> Iterator[Path]:
         path = Path(source)
         if not path.is_file():
             raise InputError(f"source {source} {'is not a file' if path.exists() else 'does not exist'}")
+        if not os.access(path, os.R_OK):
+            raise InputError(f"source {source} may not be read by this user")
         yield path
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -149,7 +153,7 @@ def _first_line(path: Path) -> str:
     try:
         with opener(path, "rt", encoding="utf-8-sig", newline=None) as stream:
             return str(stream.readline()).rstrip("\n")
-    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
+    except (UnicodeDecodeError, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise InputError(f"source {path.name} is neither Parquet nor CSV text: {_line(error)}") from None
 
 
