@@ -14,7 +14,11 @@ import pytest
 from mlfactory.common.stage import Summary, call
 
 STAGES = ("ingest", "regime", "mtf", "features", "labels", "dataset", "train", "oof", "stacking", "report")
-JOBS = {"boosting": ("lightgbm", {"rounds": 8}), "classical": ("logistic", {}), "neural": ("lstm", {"steps": 8, "hidden": 4, "epochs": 2})}
+JOBS = {
+    "boosting": ("lightgbm", {"rounds": 8}),
+    "classical": ("logistic", {}),
+    "neural": ("lstm", {"steps": 8, "hidden": 4, "epochs": 2}),
+}
 PARAMS: Mapping[str, Mapping[str, Any]] = {
     "ingest": {"synthetic": {"bars": 9000}},
     "regime": {"window_bars": 600, "burn_in_bars": 60},

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
 from mlfactory.common.bars import DAY_MINUTES, Bars, Instrument, minutes
 
 _COSTS = {"tick_value": 12.5, "commission_ticks": 0.3, "slippage_ticks": 0.2, "half_spread_ticks": 0.5}
@@ -37,10 +38,15 @@ def _bars(path: Path, rows: slice, instrument: Instrument, bar_minutes: int, hou
     )
     minute = minutes(frame["timestamp"])
     session = date.to_numpy(copy=True).astype("datetime64[D]").astype(np.int64)
-    hole = (np.diff(minute, prepend=minute[0]) > 30 + bar_minutes) & (np.diff(session, prepend=session[0]) == 0)
+    hole = (np.diff(minute, prepend=minute[0]) > 30 + bar_minutes) & (
+        np.diff(session, prepend=session[0]) == 0
+    )
     return Bars(
         minute=minute,
-        **{name: frame[name].to_numpy(float, copy=True) for name in ("open", "high", "low", "close", "volume")},
+        **{
+            name: frame[name].to_numpy(float, copy=True)
+            for name in ("open", "high", "low", "close", "volume")
+        },
         session=session,
         session_open=opened,
         session_close=closed,
