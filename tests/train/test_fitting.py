@@ -15,7 +15,7 @@ from mlfactory.common.scaling import Scaler
 from mlfactory.common.splits import HELD_OUT, INNER, REFIT, TRAIN
 from mlfactory.models.bundle import Bundle, Contract, features, steps_of
 from mlfactory.models.registry import load_model, models
-from mlfactory.train.fitting import FoldRows, fit_fold, fold_rows
+from mlfactory.train.fitting import FoldRows, fit_fold, fold_rows, row_weights
 
 TRAINED = [name for name, info in models().items() if info.feature_set != "probabilities"]
 EVERY_MODEL = pytest.mark.parametrize("name", TRAINED)
@@ -138,22 +138,31 @@ def test_inner_rows_come_from_the_training_side_and_never_from_the_held_out_fold
     assert rows.inner.min() > rows.train.max()
 
 
-def test_weights_count_each_training_row_for_the_share_of_its_span_it_has_to_itself(data: Data) -> None:
+def test_rows_weigh_what_their_spans_have_to_themselves_and_classes_what_they_have_in_rows() -> None:
+    # bars 100-103 and 102-103 share two bars; 140-143 and 150-150 stand alone
+    start, end = np.array([100, 102, 140, 150]), np.array([103, 103, 143, 150])
+    unique = np.array([(1 + 1 + 0.5 + 0.5) / 4, 0.5, 1.0, 1.0])
+    one_class = row_weights(start, end, np.zeros(4, np.int8))
+    np.testing.assert_allclose(one_class, unique / unique.mean(), rtol=1e-12)
+    two = row_weights(start, end, np.array([2, 2, 0, 0], np.int8))
+    np.testing.assert_allclose(two, [1.2, 0.8, 1.0, 1.0], rtol=1e-12)
+
+
+def test_a_fold_weighs_its_rows_by_their_own_spans(data: Data) -> None:
     seen = []
 
     class Spy(load_model("logistic")):  # type: ignore[misc]
         def fit(self, X, y, weight, validation=None):  # type: ignore[no-untyped-def]
-            seen.append(weight)
+            seen.extend([weight, validation.weight])
             return super().fit(X, y, weight, validation)
 
     contract = Contract("logistic", "classical", HORIZON, "boosting_optimal", COLUMNS, 1)
-    rows = FoldRows(np.array([0, 2, 40]), np.array([], np.int64), np.array([60]))
-    end = data.index.end[HORIZON].copy()
-    end[[0, 2, 40]] = [103, 103, 143]  # bars 100-103 and 102-103 share two bars; 140-143 stands alone
-    alone = replace(data.index, end={HORIZON: end})
-    fit_fold(Spy(), contract, data.values, alone, 0, rows)
-    share = np.array([(1 + 1 + 0.5 + 0.5) / 4, 0.5, 1.0])
-    np.testing.assert_allclose(seen[0], share / share.mean(), rtol=1e-12)
+    fit_fold(Spy(), contract, data.values, data.index, 0)
+    rows = fold_rows(data.index, HORIZON, 0, 1)
+    for part, weight in zip((rows.train, rows.inner), seen, strict=True):
+        own = row_weights(data.index.bar[part], data.index.end[HORIZON][part], data.index.label[HORIZON][part])
+        np.testing.assert_array_equal(weight, own)
+        assert np.ptp(weight) > 0.1
 
 
 def test_windows_longer_than_the_training_side_are_an_error(data: Data) -> None:

@@ -16,7 +16,7 @@ def features(
     features: Output[Dataset],
     timings: Output[Metrics],
     params: Dict[str, Any] = {},
-):
+) -> None:
     """Compute every feature column of a series.
 
     Args:

@@ -18,7 +18,7 @@ def ingest(
     bars_version: str = "",
     symbol: str = "",
     params: Dict[str, Any] = {},
-):
+) -> None:
     """Turn a source of bars into checked bars with their session calendar; rejected rows are kept with a reason.
 
     Args:

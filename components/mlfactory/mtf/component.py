@@ -14,7 +14,7 @@ def mtf(
     mtf: Output[Dataset],
     timings: Output[Metrics],
     params: Dict[str, Any] = {},
-):
+) -> None:
     """Build bars of every timeframe and tell each row which of them have closed.
 
     Args:

@@ -14,7 +14,7 @@ def regime(
     regime: Output[Dataset],
     timings: Output[Metrics],
     params: Dict[str, Any] = {},
-):
+) -> None:
     """Classify the market before every bar: volatility, trend, structure and hidden states.
 
     Args:

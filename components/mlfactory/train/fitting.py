@@ -14,7 +14,7 @@ from mlfactory.common.splits import HELD_OUT, INNER, REFIT, TRAIN, UNUSED, clear
 from mlfactory.common.weights import sample_weights
 from mlfactory.common.windows import Windows, valid_ends
 from mlfactory.models.bundle import Bundle, Contract, features, steps_of
-from mlfactory.models.protocol import Model, Sample, finite
+from mlfactory.models.protocol import N_CLASSES, Classes, Model, Sample, finite
 from mlfactory.models.sequence import finite_windows
 
 Table = NDArray[np.float32]
@@ -120,8 +120,28 @@ def _sample(
         X: Any = Windows(like.X.table, rows, like.X.steps)  # both read one resident table
     else:
         X = features(model, scaler, values, rows)
-    weight = sample_weights(index.bar[rows], index.end[horizon][rows])
-    return Sample(X, index.label[horizon][rows], weight)
+    label = index.label[horizon][rows]
+    return Sample(X, label, row_weights(index.bar[rows], index.end[horizon][rows], label))
+
+
+def row_weights(start: Ints, end: Ints, label: Classes) -> Floats:
+    """Weigh rows by the uniqueness of their spans, each class in total as much as its rows.
+
+    A span is short where a barrier is hit soon, so uniqueness alone would favour the classes of hit barriers, and
+    every model would predict them more often than they come.
+
+    Args:
+        start: shape (n,), ascending; bar of each row.
+        end: shape (n,); last bar of its label's span.
+        label: shape (n,); 0, 1, 2.
+
+    Returns:
+        shape (n,), mean 1, over all rows and within each class
+    """
+    weight = sample_weights(start, end)
+    total = np.bincount(label, weights=weight, minlength=N_CLASSES)
+    rows = np.bincount(label, minlength=N_CLASSES)
+    return weight * np.divide(rows, total, out=np.ones(N_CLASSES), where=total > 0)[label]
 
 
 def log_loss(probability: Floats, sample: Sample) -> float:
