@@ -132,6 +132,8 @@ def resolve(tree: Tree) -> Plan:
     top = parse(Top, {key: tree[key] for key in Top.model_fields if key in tree}, "run")
     models = _chosen(top.models)
     sections = {name: _section(name, tree.get(name)) for name in SECTIONS}
+    drawn = _keys(_keys(tree.get("ingest"), "ingest").get("synthetic"), "ingest.synthetic")
+    sections["ingest"]["synthetic"]["seed"] = drawn.get("seed", top.seed)
     given = _keys(tree.get("model"), "model")
     _require(given, trainable(), "model")
     hyper = {name: _hyper(name, given.get(name)) for name in sorted({*given, *models})}

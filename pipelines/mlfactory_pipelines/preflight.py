@@ -62,11 +62,10 @@ def check_input(plan: Plan) -> None:
     from mlfactory.labels.params import Params as Labels
 
     ingest = parse(Params, plan.sections["ingest"], "ingest")
-    if plan.top.symbol:
-        instrument(plan.top.symbol, ingest.instrument)
+    contract = instrument(plan.top.symbol, ingest.instrument).root if plan.top.symbol else ""
     labels = parse(Labels, plan.sections["labels"], "labels")
     for horizon in labels.horizons:
-        labels.barrier(horizon, plan.top.symbol)
+        labels.barrier(horizon, contract or plan.top.symbol)
     if plan.top.source == SYNTHETIC:
         bars, bar_minutes = ingest.synthetic.bars, 1
     else:

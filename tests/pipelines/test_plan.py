@@ -159,3 +159,9 @@ def test_the_printed_configuration_has_one_line_per_section_and_model() -> None:
     text = plan.to_yaml(resolved)
     assert len(text.splitlines()) == len(resolved.tree()) + 2
     assert yaml.safe_load(text) == resolved.tree()
+
+
+def test_the_generator_draws_with_the_seed_of_the_run_unless_it_has_its_own() -> None:
+    assert plan.resolve({"seed": 3}).sections["ingest"]["synthetic"]["seed"] == 3
+    own = {"seed": 3, "ingest": {"synthetic": {"seed": 4}}}
+    assert plan.resolve(own).sections["ingest"]["synthetic"]["seed"] == 4

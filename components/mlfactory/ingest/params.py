@@ -12,6 +12,7 @@ class Synthetic(_Params):
 
     bars: int = Field(default=60_000, ge=2)
     seed: int = Field(default=0, ge=0)
+    """``mlfactory run`` draws with the run's seed unless this one is set"""
     signal: Literal["planted", "none"] = "planted"
     """``planted``: the next bars drift weakly; ``none``: nothing can be learnt"""
     start: str = Field(default="2022-01-03", pattern=r"^\d{4}-\d{2}-\d{2}$")

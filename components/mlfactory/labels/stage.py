@@ -70,7 +70,8 @@ def barriers(params: Params, bars: Bars) -> dict[int, Barrier]:
         raise InputError(
             f"labels.barriers has {', '.join(unused)}; labels.horizons holds {list(params.horizons)}"
         )
-    chosen = {h: params.barrier(h, bars.instrument.symbol) for h in sorted(params.horizons)}
+    contract = bars.instrument.root or bars.instrument.symbol
+    chosen = {h: params.barrier(h, contract) for h in sorted(params.horizons)}
     for h, barrier in chosen.items():
         if (needed := barrier.max_bars + params.atr_bars + 1) > len(bars):
             raise InputError(
