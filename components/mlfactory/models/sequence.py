@@ -44,10 +44,10 @@ class SequenceModel(Model):
     patience: Annotated[int, Field(ge=1)] = 5
     """epochs without improvement on the validation rows before training stops"""
     batch_rows: Annotated[int, Field(ge=1)] = 512
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-4
     """highest rate: reached after a linear warm-up over the first twentieth, left on half a cosine"""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
     clip: Annotated[float, Field(gt=0)] = 1.0
     """largest Euclidean norm of a step's gradient"""
     inner_log_losses_: list[float] = field(default_factory=list, init=False, repr=False)

@@ -29,7 +29,7 @@ class CatBoost(Model):
     patience: Annotated[int, Field(ge=1)] = 30
     """rounds without improvement on the validation rows before boosting stops"""
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.05
-    depth: Annotated[int, Field(ge=1, le=10)] = 5
+    depth: Annotated[int, Field(ge=1, le=10)] = 4
     row_share: Annotated[float, Field(gt=0, le=1)] = 0.7
     l2: Annotated[float, Field(ge=0)] = 5.0
     bins: Annotated[int, Field(ge=2, le=255)] = 64

@@ -25,8 +25,8 @@ class LightGBM(Model):
     patience: Annotated[int, Field(ge=1)] = 30
     """rounds without improvement on the validation rows before boosting stops"""
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.05
-    leaves: Annotated[int, Field(ge=2)] = 31
-    min_leaf_rows: Annotated[int, Field(ge=1)] = 50
+    leaves: Annotated[int, Field(ge=2)] = 8
+    min_leaf_rows: Annotated[int, Field(ge=1)] = 200
     row_share: Annotated[float, Field(gt=0, le=1)] = 0.7
     column_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     l2: Annotated[float, Field(ge=0)] = 5.0

@@ -26,9 +26,9 @@ class XGBoost(Model):
     patience: Annotated[int, Field(ge=1)] = 30
     """rounds without improvement on the validation rows before boosting stops"""
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.05
-    max_depth: Annotated[int, Field(ge=1, le=12)] = 5
-    min_child_weight: Annotated[float, Field(ge=0)] = 10.0
-    """smallest sum of second derivatives in a leaf; a row of weight 1 adds at most 1/4"""
+    max_depth: Annotated[int, Field(ge=1, le=12)] = 3
+    min_child_weight: Annotated[float, Field(ge=0)] = 50.0
+    """smallest sum of second derivatives in a leaf; a row of weight 1 adds at most 1/2"""
     row_share: Annotated[float, Field(gt=0, le=1)] = 0.7
     column_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     l2: Annotated[float, Field(ge=0)] = 5.0

@@ -35,7 +35,7 @@ class Logistic(Model):
         "Cox (1966), Some procedures connected with the logistic qualitative response curve"
     )
 
-    C: Annotated[float, Field(gt=0)] = 1e-3
+    C: Annotated[float, Field(gt=0)] = 1e-5
     """inverse strength of the penalty: C times the summed loss is weighed against half the squared slopes"""
     max_iterations: Annotated[int, Field(ge=1)] = 200
     """L-BFGS steps at most; stopping early shrinks the slopes a little more"""

@@ -44,9 +44,9 @@ class RandomForest(Model):
     source: ClassVar[str] = "Breiman (2001), Random forests"
 
     trees: Annotated[int, Field(ge=1)] = 200
-    max_depth: Annotated[int, Field(ge=1)] = 10
-    min_leaf_rows: Annotated[int, Field(ge=1)] = 20
-    row_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    max_depth: Annotated[int, Field(ge=1)] = 6
+    min_leaf_rows: Annotated[int, Field(ge=1)] = 200
+    row_share: Annotated[float, Field(gt=0, le=1)] = 0.3
     """rows drawn for each tree, as a share; neighbouring labels overlap, so fewer rows lose little"""
 
     def __post_init__(self) -> None:
