@@ -160,7 +160,9 @@ def test_a_fold_weighs_its_rows_by_their_own_spans(data: Data) -> None:
     fit_fold(Spy(), contract, data.values, data.index, 0)
     rows = fold_rows(data.index, HORIZON, 0, 1)
     for part, weight in zip((rows.train, rows.inner), seen, strict=True):
-        own = row_weights(data.index.bar[part], data.index.end[HORIZON][part], data.index.label[HORIZON][part])
+        own = row_weights(
+            data.index.bar[part], data.index.end[HORIZON][part], data.index.label[HORIZON][part]
+        )
         np.testing.assert_array_equal(weight, own)
         assert np.ptp(weight) > 0.1
 
