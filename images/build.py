@@ -12,6 +12,8 @@ from mlfactory.common.images import IMAGES, image
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TAIL = 30  # lines of a failed build that are shown
+FROM_ENVIRONMENT = ("BASE_IMAGE", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL")
+"""Arguments of the Dockerfile that a site sets once, in its environment."""
 
 
 def main() -> int:
@@ -47,8 +49,8 @@ def main() -> int:
 
 def build(name: str, reference: str, arguments: list[str]) -> str:
     """Build one image; return the last lines of the log if that fails, else nothing."""
-    base = os.environ.get("BASE_IMAGE")
-    given = [f"STAGE={name}", *([f"BASE_IMAGE={base}"] if base else []), *arguments]
+    site = [f"{key}={value}" for key in FROM_ENVIRONMENT if (value := os.environ.get(key))]
+    given = [f"STAGE={name}", *site, *arguments]
     flags = [word for argument in given for word in ("--build-arg", argument)]
     # --force-rm: the classic builder otherwise keeps the container of a failed step
     command = ["docker", "build", "--force-rm", "-f", "images/Dockerfile", "-t", reference, *flags, "."]

@@ -35,8 +35,9 @@ def test_the_container_runs_as_a_user_without_rights_in_the_root_group() -> None
     assert [line for line in INSTRUCTIONS if line.startswith("USER")] == ["USER 10001:0"]
 
 
-def test_wheels_and_certificates_stay_in_the_build_stages() -> None:
+def test_wheels_certificates_and_package_indexes_stay_in_the_build_stages() -> None:
     last = DOCKERFILE[DOCKERFILE.rindex("\nFROM ") :]
+    assert "PIP_" not in last
     assert "images/" not in last
     assert "/build" not in last
 
