@@ -13,7 +13,7 @@ from mlfactory.common.artifacts import sha256
 from mlfactory.common.errors import InputError
 from mlfactory.common.scaling import Scaler
 from mlfactory.common.splits import HELD_OUT, INNER, REFIT, TRAIN
-from mlfactory.models.bundle import Bundle, Contract, features, steps_of
+from mlfactory.models.bundle import Bundle, Contract, Inputs, steps_of
 from mlfactory.models.registry import load_model, models
 from mlfactory.train.fitting import FoldRows, fit_fold, fold_rows, row_weights
 
@@ -69,7 +69,7 @@ def scaled_on_all_rows(name: str, data: Data, fold: int) -> Bundle:
     honest = fit(name, data, fold)
     scaler = Scaler.fit(honest.model.scaling, data.values)
     rows = fold_rows(data.index, HORIZON, fold, steps_of(honest.model)).train
-    X = features(honest.model, scaler, data.values, rows)
+    X = Inputs(honest.model, scaler, data.values).at(rows)
     model = type(honest.model)(**honest.model.settings()).fit(
         X, data.index.label[HORIZON][rows], np.ones(len(rows))
     )

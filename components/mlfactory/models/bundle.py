@@ -58,7 +58,7 @@ class Bundle:
             the rows predicted, shape (k,), in the order given; and their probabilities, shape (k, 3)
         """
         rows = valid_ends(segment, rows, self.contract.steps)
-        return rows, self.model.predict_proba(features(self.model, self.scaler, values, rows))
+        return rows, self.model.predict_proba(Inputs(self.model, self.scaler, values).at(rows))
 
     def save(self, folder: Path) -> None:
         """Write model, scaler and contract into ``folder``."""
@@ -86,8 +86,18 @@ def steps_of(model: Model) -> int:
     return int(model.settings()["steps"]) if model.input == "sequence" else 1
 
 
-def features(model: Model, scaler: Scaler, values: NDArray[np.float32], rows: Ints) -> Any:
-    """Scale what the model reads at ``rows``: a table (rows, columns), or windows of one resident table."""
-    if model.input == "sequence":
-        return Windows(np.ascontiguousarray(scaler.transform(values)), rows, steps_of(model))
-    return scaler.transform(np.ascontiguousarray(values[rows]))
+class Inputs:
+    """A matrix as a model reads it: rows scaled when asked for, or windows of one table that is scaled once."""
+
+    def __init__(self, model: Model, scaler: Scaler, values: NDArray[np.float32]) -> None:
+        """Scale ``values``, shape (n, columns), where the model reads windows of it."""
+        self._scaler, self._steps = scaler, steps_of(model)
+        windows = model.input == "sequence"
+        self._table = np.ascontiguousarray(scaler.transform(values)) if windows else None
+        self._values = values
+
+    def at(self, rows: Ints) -> NDArray[np.float32] | Windows:
+        """Give what the model reads at ``rows``: a table (rows, columns), or the windows that end there."""
+        if self._table is not None:
+            return Windows(self._table, rows, self._steps)
+        return self._scaler.transform(np.ascontiguousarray(self._values[rows]))

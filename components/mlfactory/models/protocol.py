@@ -209,8 +209,11 @@ def finite(X: NDArray[Any], columns: tuple[str, ...] | None = None, first_row: i
     if X.ndim != 2:
         raise InputError(f"features have shape {X.shape}; expected (rows, features)")
     for start in range(0, len(X), _SLAB):
-        bad = ~np.isfinite(X[start : start + _SLAB])
-        if bad.any():
+        slab = X[start : start + _SLAB]
+        if np.isfinite(slab.sum(axis=1)).all():
+            continue
+        bad = ~np.isfinite(slab)
+        if bad.any():  # a sum may overflow where its terms do not
             row, column = (int(position[0]) for position in np.nonzero(bad))
             name = columns[column] if columns else str(column)
             value, where = X[start + row, column], first_row + start + row

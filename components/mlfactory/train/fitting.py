@@ -13,7 +13,7 @@ from mlfactory.common.scaling import Scaler
 from mlfactory.common.splits import HELD_OUT, INNER, REFIT, TRAIN, UNUSED, clear_of
 from mlfactory.common.weights import sample_weights
 from mlfactory.common.windows import Windows, valid_ends
-from mlfactory.models.bundle import Bundle, Contract, features, steps_of
+from mlfactory.models.bundle import Bundle, Contract, Inputs, steps_of
 from mlfactory.models.protocol import N_CLASSES, Classes, Model, Sample, finite
 from mlfactory.models.sequence import finite_windows
 
@@ -89,39 +89,25 @@ def fit_fold(
     """
     rows = rows or fold_rows(index, contract.horizon, fold, steps_of(model))
     scaler = Scaler.fit(model.scaling, np.ascontiguousarray(values[rows.train]))
-    train = _sample(model, scaler, values, index, contract.horizon, rows.train)
-    inner = None
-    if len(rows.inner):
-        inner = _sample(model, scaler, values, index, contract.horizon, rows.inner, like=train)
+    inputs = Inputs(model, scaler, values)
+    train = _sample(inputs, index, contract.horizon, rows.train)
+    inner = _sample(inputs, index, contract.horizon, rows.inner) if len(rows.inner) else None
     model.fit(*train, validation=inner)
-    bundle = Bundle(model, scaler, contract)
-    row, probability = bundle.predict(values, index.segment, rows.held_out)
     facts = {
         "fold": fold,
         "train_rows": len(rows.train),
         "inner_rows": len(rows.inner),
-        "held_out_rows": len(row),
+        "held_out_rows": len(rows.held_out),
         "best_iteration": model.best_iteration_,
         "inner_log_loss": None if inner is None else log_loss(model.predict_proba(inner.X), inner),
     }
-    return FoldFit(bundle, row, probability, facts)
+    probability = model.predict_proba(inputs.at(rows.held_out))
+    return FoldFit(Bundle(model, scaler, contract), rows.held_out, probability, facts)
 
 
-def _sample(
-    model: Model,
-    scaler: Scaler,
-    values: Table,
-    index: Index,
-    horizon: int,
-    rows: Ints,
-    like: Sample | None = None,
-) -> Sample:
-    if like is not None and isinstance(like.X, Windows):
-        X: Any = Windows(like.X.table, rows, like.X.steps)  # both read one resident table
-    else:
-        X = features(model, scaler, values, rows)
+def _sample(inputs: Inputs, index: Index, horizon: int, rows: Ints) -> Sample:
     label = index.label[horizon][rows]
-    return Sample(X, label, row_weights(index.bar[rows], index.end[horizon][rows], label))
+    return Sample(inputs.at(rows), label, row_weights(index.bar[rows], index.end[horizon][rows], label))
 
 
 def row_weights(start: Ints, end: Ints, label: Classes) -> Floats:

@@ -79,18 +79,20 @@ def run(  # noqa: PLR0913  (two inputs, four outputs)
         InputError: an unknown model, horizon or hyper-parameter, or a value in the matrix that is not finite.
     """
     task = _task(job, matrix, index, seed, accelerator)
-    facts = {
-        "model": task.contract.model,
-        "family": task.contract.family,
-        "horizon": task.contract.horizon,
-        "settings": task.settings,
-        "model_code": source_version(job.model),
-    }
+    common = provenance(
+        "",
+        "train",
+        {"matrix": matrix, "index": index},
+        {"job": job.model_dump()},
+        model=task.contract.model,
+        family=task.contract.family,
+        horizon=task.contract.horizon,
+        settings=task.settings,
+        model_code=source_version(job.model),
+    )
 
     def about(kind: str) -> Provenance:
-        return provenance(
-            kind, "train", {"matrix": matrix, "index": index}, {"job": job.model_dump()}, **facts
-        )
+        return {**common, "artifact": kind}
 
     model.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=model.parent, prefix=".fit-") as name:
