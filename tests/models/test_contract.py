@@ -10,7 +10,8 @@ from mlfactory.common.artifacts import sha256
 from mlfactory.common.errors import InputError
 from mlfactory.common.windows import Windows
 from mlfactory.models.protocol import Model, Sample
-from mlfactory.models.registry import COMBINERS, load_model, models
+from mlfactory.common.predictions import COMBINERS
+from mlfactory.models.registry import load_model, models
 
 ALL = sorted(models())
 EVERY_MODEL = pytest.mark.parametrize("name", ALL)

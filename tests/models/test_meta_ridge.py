@@ -5,6 +5,7 @@ import pytest
 
 from mlfactory.common.errors import InputError
 from mlfactory.models.meta.meta_ridge import MetaRidge, calibrate, log_ratios
+from mlfactory.models.protocol import Sample
 
 
 def softmax(score: np.ndarray) -> np.ndarray:
@@ -69,6 +70,23 @@ def test_calibration_on_rows_that_the_scores_were_fitted_to_would_be_overconfide
     leaking._calibration = calibrate(features @ leaking._slope, y, np.ones(len(y)))
     fresh, later, _ = draw(2000, 20, 0.0, 2)
     assert log_loss(leaking.predict_proba(fresh), later) > log_loss(honest.predict_proba(fresh), later) + 0.02
+
+
+@pytest.mark.parametrize("gap", [0, 40])
+def test_labels_within_the_gap_around_a_block_leave_its_scores_alone(gap: int) -> None:
+    X, y, _ = draw(400, 3, 1.0, 0)
+    model = fitted(X, y, blocks=4, gap=gap)
+    features = (log_ratios(X) - model._centre) / model._spread
+    near = np.zeros(400, np.bool_)
+    near[100 - gap : 200 + gap] = True  # the second block, and the rows on either side
+    other = np.where(near, (y + 1) % 3, y).astype(np.int8)
+    beyond = other.copy()
+    beyond[200 + gap] = (y[200 + gap] + 1) % 3
+    before, same, changed = (
+        model._cross_fitted(features, Sample(X, label, np.ones(400)))[100:200] for label in (y, other, beyond)
+    )
+    np.testing.assert_array_equal(same, before)
+    assert not np.array_equal(changed, before)
 
 
 def test_a_base_model_that_is_always_wrong_is_turned_around() -> None:

@@ -11,8 +11,8 @@ import pytest
 
 import mlfactory
 from mlfactory.common.errors import InputError
+from mlfactory.common.predictions import COMBINERS
 from mlfactory.models.registry import (
-    COMBINERS,
     FAMILIES,
     FEATURE_SETS,
     family_of,

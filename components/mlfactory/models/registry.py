@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from mlfactory.common.errors import InputError
+from mlfactory.common.predictions import COMBINERS
 from mlfactory.models.protocol import InputKind, Model
 
 EXTRA: Final = "MLF_MODELS"
@@ -29,8 +30,6 @@ FEATURE_SETS: Final = {
     "transformer": "transformer_raw",
 }
 """The matrix that each training family reads."""
-COMBINERS: Final = ("ensemble", "meta")
-"""Families that combine the predictions of others; the stacking stage fits them."""
 FAMILIES: Final = (*FEATURE_SETS, *COMBINERS)
 
 

@@ -14,8 +14,7 @@ from mlfactory.common.stage import single_threaded
 
 _LONGEST = 2000  # characters kept of a message
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
-_LARGEST_KEPT = 32 << 20  # the most that mallopt accepts
-_KEPT = 1 << 30
+_LARGEST_KEPT, _KEPT = 1 << 30, (1 << 31) - 1  # bytes; the second is the largest int
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,12 @@ from mlfactory.common.artifacts import (
 from mlfactory.common.errors import InputError
 from mlfactory.common.index import Index, read_index
 from mlfactory.common.params import parse
-from mlfactory.common.predictions import FAILED, OK, Predictions, failed, write_predictions
+from mlfactory.common.predictions import COMBINERS, FAILED, OK, Predictions, failed, write_predictions
 from mlfactory.common.splits import REFIT
 from mlfactory.common.stage import Summary, main, progress
 from mlfactory.models.bundle import Contract, steps_of
 from mlfactory.models.protocol import Context, Model, context
-from mlfactory.models.registry import COMBINERS, load_model, models, source_version
+from mlfactory.models.registry import load_model, models, source_version
 from mlfactory.train.child import Failure, isolated
 from mlfactory.train.fitting import check_matrix, fit_fold, importance_of, name_of
 from mlfactory.train.params import Job
