@@ -8,9 +8,9 @@ from toy_models import CONSTANT, FEATURES, Problem, log_loss, problem, sample, t
 
 from mlfactory.common.artifacts import sha256
 from mlfactory.common.errors import InputError
+from mlfactory.common.predictions import COMBINERS
 from mlfactory.common.windows import Windows
 from mlfactory.models.protocol import Model, Sample
-from mlfactory.common.predictions import COMBINERS
 from mlfactory.models.registry import load_model, models
 
 ALL = sorted(models())

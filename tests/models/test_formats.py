@@ -17,8 +17,8 @@ from toy_models import problem, toy
 
 from mlfactory.common.artifacts import sha256
 from mlfactory.common.errors import InputError
-from mlfactory.models.protocol import SETTINGS
 from mlfactory.common.predictions import COMBINERS
+from mlfactory.models.protocol import SETTINGS
 from mlfactory.models.registry import load_model, models
 from mlfactory.models.storage import read_arrays, read_estimator, write_arrays
 
