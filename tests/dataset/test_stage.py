@@ -230,10 +230,12 @@ def test_two_runs_give_the_same_bytes(made: Made) -> None:
     assert {name: sha256(again / name) for name in OUTPUTS} == {name: sha256(out / name) for name in OUTPUTS}
 
 
-def test_the_market_facts_turn_bars_into_years(made: Made) -> None:
+def test_the_index_states_the_market_the_barriers_and_the_scheme(made: Made) -> None:
     facts = read_index(made[1] / "index").facts
     assert facts["instrument"]["symbol"] == "TOY"
-    assert facts["bars_per_year"] == pytest.approx(252 * facts["rows"] / facts["sessions"])
+    assert facts["cost"] > 0
+    assert set(facts["barriers"]) == {"5", "20"}
+    assert facts["scheme"] == "kfold"
 
 
 # Errors.

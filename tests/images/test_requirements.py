@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from mlfactory.common.images import EVERY, IMAGES, Image, sources
+from mlfactory.common.predictions import COMBINERS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGE = REPOSITORY / "components" / "mlfactory"
-COMBINERS = ("ensemble", "meta")  # combining needs no base-model library
 
 Node = tuple[str, str]
 """A module and a definition at its top level; an empty name is all else that stands there."""

@@ -30,8 +30,6 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
-CLASSES = ("short", "flat", "long")
-"""order of labels 0, 1, 2 and of probability columns"""
 UNKNOWN = -1
 """label or span end of a row whose outcome is unknown or locked away"""
 _ROWS = "rows.parquet"
@@ -63,8 +61,7 @@ class Index:
     """per horizon: shape (n, n_folds + 1), codes of ``mlfactory.common.splits``; the last column is the
     refit, whose held-out rows are the locked test"""
     facts: Provenance = field(default_factory=dict)
-    """provenance: ``embargo_bars``, ``bar_minutes``, ``bars_per_year``, ``sessions_per_year``,
-    ``instrument``"""
+    """provenance: ``embargo_bars``, ``scheme``, ``bar_minutes``, ``instrument`` and others"""
 
     def __len__(self) -> int:
         return len(self.bar)
@@ -95,7 +92,7 @@ class Index:
         first = int(self.bar[held].min())
         if fold == REFIT:
             return self.bar >= first
-        last = int(self.end[horizon][held].max()) + int(self.facts.get("embargo_bars", 0))
+        last = int(self.end[horizon][held].max()) + int(self.facts["embargo_bars"])
         return (self.bar >= first) & (self.bar <= last)
 
     def _column(self, horizon: int, fold: int) -> NDArray[np.uint8]:

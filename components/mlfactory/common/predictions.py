@@ -16,6 +16,8 @@ CLASSES: Final = ("short", "flat", "long")
 """Order of the three classes everywhere: labels -1, 0, 1 are classes 0, 1, 2."""
 PROBABILITIES: Final = tuple(f"p_{name}" for name in CLASSES)
 COLUMNS: Final = ("row", "timestamp", "fold", *PROBABILITIES)
+COMBINERS: Final = ("ensemble", "meta")
+"""Families that combine the predictions of others; the stacking stage fits them."""
 OK: Final = "ok"
 FAILED: Final = "failed"
 

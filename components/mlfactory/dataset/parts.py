@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlfactory.common.errors import InputError
-from mlfactory.common.index import CLASSES, UNKNOWN, Index
+from mlfactory.common.index import UNKNOWN, Index
+from mlfactory.common.predictions import CLASSES
 from mlfactory.common.splits import (
     HELD_OUT,
     MIN_ROWS,

@@ -9,26 +9,22 @@ import numpy as np
 import pandas as pd
 
 from mlfactory.common.artifacts import (
-    Provenance,
     provenance,
     read_provenance,
     read_table,
     write_matrix,
     write_table,
 )
-from mlfactory.common.bars import Instrument, minutes, timestamps
+from mlfactory.common.bars import minutes, timestamps
 from mlfactory.common.errors import InputError
 from mlfactory.common.index import Index, write_index
 from mlfactory.common.ladder import read_ladder
-from mlfactory.common.params import parse
 from mlfactory.common.raw_bars import CHANNELS, KIND, RawBars, depths, write_raw_bars
 from mlfactory.common.stage import Summary, main
 from mlfactory.dataset.feature_sets import BOOSTING, NEURAL, feature_sets, longest_lookback
 from mlfactory.dataset.params import Params
 from mlfactory.dataset.parts import Labels, Rows, build_index, choose_rows
 
-SESSIONS_PER_YEAR = {True: 365, False: 252}
-"""by whether the market never closes"""
 _BATCH = 64  # columns in memory twice while they are read
 
 
@@ -88,7 +84,7 @@ def run(  # noqa: PLR0913  (one argument per artifact)
         write_matrix(path, {c: columns[c] for c in sets[name]}, {**label_free, "artifact": name})
     write_raw_bars(transformer_raw, raw, {**label_free, "artifact": KIND})
     about = {
-        **_market(facts, rows),
+        **{name: facts[name] for name in ("instrument", "bar_minutes", "barriers", "cost")},
         "embargo_bars": embargo,
         "longest_label": longest,
         "scheme": params.scheme,
@@ -162,22 +158,6 @@ def _raw(mtf: Path, rows: Rows, steps: int, bars: int) -> RawBars:
         tables[step] = np.column_stack([getattr(table, name) for name in CHANNELS])
         depth[:, k] = depths(table.segment, end[:, k])
     return RawBars(ladder.steps, tables, end, depth, steps, {})
-
-
-def _market(facts: Provenance, rows: Rows) -> dict[str, Any]:
-    """State what turns bars into years; counts of rows and sessions only."""
-    instrument = parse(Instrument, facts["instrument"], "instrument")
-    sessions = len(np.unique(rows.session))
-    per_year = SESSIONS_PER_YEAR[instrument.continuous]
-    return {
-        "instrument": facts["instrument"],
-        "bar_minutes": facts["bar_minutes"],
-        "barriers": facts["barriers"],
-        "cost": facts["cost"],
-        "sessions": sessions,
-        "sessions_per_year": per_year,
-        "bars_per_year": per_year * len(rows.bar) / sessions,
-    }
 
 
 def _digest(index: Index) -> str:
