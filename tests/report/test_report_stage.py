@@ -15,7 +15,7 @@ from mlfactory.common.artifacts import provenance, read_json, read_table, sha256
 from mlfactory.common.bars import timestamps
 from mlfactory.common.errors import InputError
 from mlfactory.common.metrics import class_frequencies
-from mlfactory.common.splits import HELD_OUT
+from mlfactory.common.splits import HELD_OUT, REFIT
 from mlfactory.oof.stage import run as run_oof
 from mlfactory.report.page import RESOURCES
 from mlfactory.report.params import Params
@@ -117,6 +117,14 @@ def test_models_with_skill_beat_the_prior_and_trade_with_profit(document: dict[s
         assert row["sharpe_low"] < row["sharpe"] < row["sharpe_high"]
 
 
+def test_returns_are_annualised_by_all_sessions_of_the_test(judged: Judged, document: dict[str, Any]) -> None:
+    toy, details = judged.toy, document["horizons"]["20"]
+    assert details["sessions"] == len(np.unique(toy.session[toy.content.rows(20, REFIT, HELD_OUT)])) > 3
+    assert details["sessions_per_year"] == pytest.approx(5 * 365.25 / 7)
+    for row in scored(document):
+        assert row["trades"] == pytest.approx(row["trades_per_session"] * details["sessions"])
+
+
 def test_the_headline_models_are_chosen_on_development_rows(judged: Judged, document: dict[str, Any]) -> None:
     ranked = read_json(judged.folder / "ranking")["rows"]
     for h in ("10", "20"):
@@ -213,8 +221,17 @@ def anchors(page: str) -> Iterator[str]:
     yield from re.findall(r'href="#([^"]+)"', page)
 
 
+def test_the_page_says_how_the_folds_of_the_development_rows_were_made(page: str, tmp_path: Path) -> None:
+    toy = ToyRun(tmp_path / "toy", scheme="walk_forward")
+    Judged(toy, tmp_path).report(tmp_path)
+    walked = (tmp_path / "html").read_text(encoding="utf-8")
+    assert ("K-fold on development rows" in page, "Walk-forward on development rows" in page) == (True, False)
+    assert ("K-fold on" in walked, "Walk-forward on development rows" in walked) == (False, True)
+    assert ("after the rows they predict" in page, "after the rows" in walked) == (True, False)
+
+
 def test_every_link_of_the_page_has_its_target(page: str) -> None:
-    assert {"h10", "h20", "k-fold", "resources"} <= set(anchors(page))
+    assert {"h10", "h20", "development", "resources"} <= set(anchors(page))
     for anchor in anchors(page):
         assert f'id="{anchor}"' in page
 
@@ -261,7 +278,7 @@ def test_other_outcomes_change_the_report_and_nothing_that_was_chosen(
     for h in ("10", "20"):
         for name in ("ensemble", "best_base", "prior", "payoff"):
             assert changed["horizons"][h][name] == document["horizons"][h][name]
-    assert changed["k_fold_ranking"] == document["k_fold_ranking"]
+    assert changed["development_ranking"] == document["development_ranking"]
     assert scored(changed)[0]["log_loss"] != scored(document)[0]["log_loss"]
 
 

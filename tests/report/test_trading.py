@@ -116,9 +116,16 @@ def test_performance_agrees_with_paper_and_pencil() -> None:
     assert numbers["mean_trade"] == pytest.approx(-0.0025)
     assert numbers["max_drawdown"] == pytest.approx(0.04)
     assert numbers["trades_per_session"] == 1
-    assert numbers["time_in_market"] == pytest.approx((4 + 5 + 9 + 1) / 40)
+    assert numbers["time_in_market"] == pytest.approx((4 + 5 + 9 + 1) / 41)
     assert numbers["sharpe"] == pytest.approx(daily.mean() / daily.std(ddof=1) * np.sqrt(260))
     assert numbers["sharpe_low"] < numbers["sharpe"] < numbers["sharpe_high"]
+
+
+def test_trades_that_follow_each_other_fill_the_time_and_no_more() -> None:
+    result = outcomes([0, 10, 20], [10, 20, 70], [1, 1, 1])
+    numbers = performance(trade(-np.ones(3, np.int8), result), result, np.arange(3), 260, draws=1000, seed=0)
+    assert numbers["trades"] == 2  # the short of row 0 leaves in bar 11
+    assert numbers["time_in_market"] == pytest.approx((11 + 51) / 71)
 
 
 def test_no_trade_has_no_sharpe_ratio_and_no_hit_rate() -> None:

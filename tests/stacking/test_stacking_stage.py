@@ -142,6 +142,17 @@ def test_a_fold_trained_on_rows_without_predictions_is_left_out(toy: ToyRun) -> 
     assert np.isfinite(probability[later.fold == 2]).all()
 
 
+def test_rows_of_a_walk_forward_that_no_combiner_predicts_are_counted_as_lost(tmp_path: Path) -> None:
+    toy = ToyRun(tmp_path / "toy", scheme="walk_forward")
+    ranking = read_json(stacked(toy, tmp_path) / "ranking")
+    ranked = {row["n"] for row in ranking["rows"]}
+    first = len(toy.content.rows(20, 0, HELD_OUT))
+    for row in ranking["loss_of_rows"]:
+        assert {row["rows"]} == ranked
+        assert row["rows"] + row["lost"] == len(toy.job(row["model"], 20, "fold_predictions"))
+        assert row["lost"] >= first - 5 > 100
+
+
 def test_the_same_seed_gives_the_same_bytes(toy: ToyRun, made: Path, tmp_path: Path) -> None:
     again = stacked(toy, tmp_path / "again")
     other = stacked(toy, tmp_path / "other", seed=1)

@@ -13,7 +13,17 @@ from mlfactory.common.artifacts import provenance, sha256, write_json, write_tab
 from mlfactory.common.bars import timestamps
 from mlfactory.common.index import Index, write_index
 from mlfactory.common.predictions import Predictions, failed, write_predictions
-from mlfactory.common.splits import HELD_OUT, INNER, REFIT, TRAIN, blocks, fold_codes, k_fold
+from mlfactory.common.splits import (
+    HELD_OUT,
+    INNER,
+    REFIT,
+    TRAIN,
+    Split,
+    blocks,
+    fold_codes,
+    k_fold,
+    walk_forward,
+)
 
 FAMILY = {
     "xgboost": "boosting",
@@ -54,6 +64,7 @@ class ToyRun:
     horizons: tuple[int, ...] = (20,)
     strength: float = 0.8
     seed: int = 0
+    scheme: str = "kfold"
 
     @cached_property
     def rng(self) -> np.random.Generator:
@@ -108,8 +119,7 @@ class ToyRun:
             codes[development, :-1] = fold_codes(
                 development,
                 ends[development],
-                blocks(len(development), self.folds),
-                k_fold(self.folds),
+                *self.parts(len(development)),
                 embargo=5,
                 inner_fraction=0.15,
             )
@@ -137,10 +147,25 @@ class ToyRun:
             code=code,
         )
 
+    def parts(self, events: int) -> tuple[np.ndarray, list[Split]]:
+        """Block of each development event, and the splits."""
+        if self.scheme == "kfold":
+            return blocks(events, self.folds), k_fold(self.folds)
+        return blocks(events, self.folds + 1), walk_forward(self.folds)
+
     @cached_property
     def index(self) -> Path:
         path = self.root / "index"
-        facts = provenance("index", "dataset", {}, {}, instrument=INSTRUMENT, bar_minutes=1, embargo_bars=5)
+        facts = provenance(
+            "index",
+            "dataset",
+            {},
+            {},
+            instrument=INSTRUMENT,
+            bar_minutes=1,
+            embargo_bars=5,
+            scheme=self.scheme,
+        )
         write_index(path, self.content, facts)
         return path
 

@@ -6,12 +6,9 @@ from typing import Any
 from mlfactory.common.artifacts import clean
 from mlfactory.common.index import Index
 from mlfactory.common.metrics import expected_best, sharpe_error
-from mlfactory.common.predictions import FAILED, Predictions
+from mlfactory.common.predictions import COMBINERS, FAILED, Predictions
 from mlfactory.common.splits import HELD_OUT, REFIT
 from mlfactory.report.evaluation import Result
-
-COMBINERS = ("ensemble", "meta")
-"""Families that combine other models."""
 
 
 def chosen(ranking: Mapping[str, Any], horizon: int) -> dict[str, str]:
@@ -57,7 +54,7 @@ def contents(
         "baselines": [row for result in results for row in result.baselines],
         "horizons": details,
         "class_balance": {h: one["class_balance"] for h, one in details.items()},
-        "k_fold_ranking": ranking["rows"],
+        "development_ranking": ranking["rows"],
         "loss_of_rows": ranking["loss_of_rows"],
         "trials": _trials(board, details),
         "feature_importance": _importance(fits, ranking),
@@ -109,6 +106,7 @@ def _facts(index: Index, data: Mapping[str, Any]) -> dict[str, Any]:
         "rows": len(index),
         "events": int(index.event.sum()),
         "folds": index.n_folds,
+        "scheme": index.facts["scheme"],
         "horizons": spans,
     }
 

@@ -1,17 +1,23 @@
-"""The parts of the page below the test: K-fold scores, failed models, and how to read it all."""
+"""The parts of the page below the test: scores on development rows, failed models, and how to read it all."""
 
 from collections.abc import Iterator, Mapping
 from html import escape
-from typing import Any
+from typing import Any, Final
 
 from mlfactory.report.tables import cells, error, head, table
 from mlfactory.report.text import count, interval, many, number, percent
 
 Document = Mapping[str, Any]
+_SCHEMES: Final = {
+    "kfold": ("K-fold", "train before and after the rows they predict, as live trading never can"),
+    "walk_forward": ("Walk-forward", "train on what came before the rows they predict"),
+}
+"""Per scheme of the dataset stage: its name, and what its folds do."""
 
 
-def k_fold(document: Document) -> str:
+def development(document: Document) -> str:
     """Write the scores on development rows, marked as what they are."""
+    name, nature = _SCHEMES[document["facts"]["scheme"]]
     columns = head(
         ("horizon", "number"),
         ("model", ""),
@@ -23,17 +29,17 @@ def k_fold(document: Document) -> str:
         ("rows lost", "number"),
     )
     return (
-        '<h2 id="k-fold">K-fold on development rows <small>not a result: it chose the ensemble and the best base '
-        f'model</small></h2>\n<div class="card">{table(columns, _k_fold_rows(document))}'
-        '<p class="note">Out-of-fold predictions of purged and embargoed folds that train before and after the rows '
-        "they predict, as live trading never can. The prior of a row is the class frequencies of its fold&rsquo;s "
-        "training rows. Rows lost: predicted by the model, but not by every other one.</p></div>"
+        f'<h2 id="development">{name} on development rows <small>not a result: it chose the ensemble and the best '
+        f'base model</small></h2>\n<div class="card">{table(columns, _development_rows(document))}'
+        f'<p class="note">Out-of-fold predictions of purged and embargoed folds that {nature}. The prior of a row is '
+        "the class frequencies of its fold&rsquo;s training rows. Rows lost: predicted by the model, but not by every "
+        "other one.</p></div>"
     )
 
 
-def _k_fold_rows(document: Document) -> Iterator[str]:
+def _development_rows(document: Document) -> Iterator[str]:
     lost = {(row["horizon"], row["model"]): row["lost"] for row in document["loss_of_rows"]}
-    for row in document["k_fold_ranking"]:
+    for row in document["development_ranking"]:
         ends = f'<span class="range">({interval(row["gain_low"], row["gain_high"])})</span>'
         values = [
             number(row["log_loss"]),

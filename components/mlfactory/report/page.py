@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mlfactory.report.locked_test import locked_test
-from mlfactory.report.notes import failures, k_fold, method
+from mlfactory.report.notes import development, failures, method
 from mlfactory.report.tables import ensemble
 from mlfactory.report.text import NONE, count, interval, many, number, percent
 
@@ -14,7 +14,7 @@ RESOURCES: Final = "<!-- resources -->"
 """Where ``mlfactory run`` puts time and memory per stage: they vary, so the artifact itself never holds them."""
 _STYLE: Final = Path(__file__).with_name("page.css")
 _LINKS: Final = (
-    ("k-fold", "K-fold"),
+    ("development", "Development rows"),
     ("method", "Method"),
     ("resources", "Time and memory"),
     ("inputs", "Inputs"),
@@ -30,7 +30,7 @@ def render(document: Document) -> str:
         _tiles(document),
         *(_verdict(document, horizon) for horizon in horizons),
         *(locked_test(document, horizon) for horizon in horizons),
-        k_fold(document),
+        development(document),
         failures(document),
         method(document),
         f'<h2 id="resources">Time and memory</h2>\n<div class="card scroll">{RESOURCES}</div>',

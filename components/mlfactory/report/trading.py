@@ -164,7 +164,7 @@ def performance(
     interval = sharpe_interval(daily, per_year, bootstrap, 0.95)
     total = percentiles(bootstrap.interval_draws(daily) * len(daily), 0.95)
     count = len(trades)
-    market = int(outcomes.bar[-1] - outcomes.bar[0]) + 1
+    market = int(outcomes.exit.max() - outcomes.bar[0])
     return {
         "trades": count,
         "long_trades": int((trades.side > 0).sum()),

@@ -1,6 +1,6 @@
 """The ranking of all models on development rows: out-of-fold log loss against the prior of each fold."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,18 @@ from mlfactory.stacking.nested import Stack, fold_priors
 Floats = NDArray[np.float64]
 
 
+def predicted_by_all(combined: Sequence[Floats]) -> NDArray[np.bool_]:
+    """Tell which rows of a stack all combiners predict: in a walk-forward the first fold teaches them none.
+
+    Args:
+        combined: per combiner, shape (n, 3); NaN where it does not predict.
+
+    Returns:
+        shape (n,)
+    """
+    return np.asarray(np.isfinite(np.sum(combined, axis=(0, 2))))
+
+
 def rank(
     stack: Stack, combined: Mapping[str, Floats], index: Index, *, draws: int, seed: int
 ) -> list[dict[str, Any]]:
@@ -34,7 +46,7 @@ def rank(
     Returns:
         per model: horizon, model and the numbers of ``metrics.scores``; best log loss first, ties by name
     """
-    known = np.isfinite(np.sum(list(combined.values()), axis=(0, 2)))
+    known = predicted_by_all(list(combined.values()))
     stack = stack.take(known)
     label, end = index.label[stack.horizon][stack.row], index.end[stack.horizon][stack.row]
     prior = fold_priors(index, stack.horizon, stack.fold, class_frequencies)

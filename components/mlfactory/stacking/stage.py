@@ -11,14 +11,14 @@ from mlfactory.common.artifacts import PROVENANCE, Provenance, new_folder, prove
 from mlfactory.common.errors import InputError
 from mlfactory.common.index import Index, read_index
 from mlfactory.common.pools import NO_PATHS, name, read_family_lists, read_pool, write_pool
-from mlfactory.common.predictions import CLASSES, Predictions
+from mlfactory.common.predictions import CLASSES, COMBINERS, Predictions
 from mlfactory.common.splits import HELD_OUT, REFIT
 from mlfactory.common.stage import Summary, main
-from mlfactory.models.registry import COMBINERS, family_of
+from mlfactory.models.registry import family_of
 from mlfactory.stacking.combining import Combined, combine
 from mlfactory.stacking.nested import Stack, stack
 from mlfactory.stacking.params import Params
-from mlfactory.stacking.ranking import rank
+from mlfactory.stacking.ranking import predicted_by_all, rank
 
 _DEFAULTS = Params()
 
@@ -167,13 +167,14 @@ def _write_ensemble(path: Path, horizons: Sequence[_Horizon], about: Provenance)
 
 
 def _losses(one: _Horizon) -> list[dict[str, Any]]:
-    """Count the rows that each model predicts and the intersection leaves out."""
+    """Count the rows that each model predicts and the intersection with all others, combiners included, leaves out."""
+    unranked = len(one.development) - int(predicted_by_all([c.nested for c in one.combined]).sum())
     return [
         {
             "horizon": one.development.horizon,
             "model": model,
-            "rows": len(one.development),
-            "lost": one.development.lost[j],
+            "rows": len(one.development) - unranked,
+            "lost": one.development.lost[j] + unranked,
             "test_rows": len(one.test),
             "test_lost": one.test.lost[j],
         }
