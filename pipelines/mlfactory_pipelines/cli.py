@@ -75,7 +75,6 @@ def run(  # noqa: PLR0913  one argument per option
 ) -> None:
     """Run the whole pipeline on this machine and print the leaderboard."""
     from mlfactory_pipelines import preflight
-    from mlfactory_pipelines.plan import resolve
 
     if resume and out is None:
         raise InputError("--resume needs --out, the folder of the run to go on with")
@@ -91,7 +90,7 @@ def run(  # noqa: PLR0913  one argument per option
         tree = _section(tree, "ingest", last=last)
     if instruments is not None:
         tree = _section(tree, "ingest", instrument=_own_instrument(instruments, tree.get("symbol", "")))
-    plan = resolve(tree)
+    plan = _resolve(tree, assignments)
     preflight.check_input(plan)
     preflight.check_runner(runner, _images(plan) if runner == Runner.docker else [])
     folder = out or Path("runs") / f"{preset or 'default'}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -111,10 +110,26 @@ def _tree(
     given: dict[str, Any] = {"symbol": symbol, "seed": seed}
     if models is not None:
         given["models"] = [name.strip() for name in models.split(",") if name.strip()]
+        if not given["models"]:
+            raise InputError(f"--models {models!r} names no model; leave it out to train all of the preset")
     tree.update({key: value for key, value in given.items() if value is not None})
     for assignment in assignments or ():
         tree = override(tree, assignment)
     return tree
+
+
+def _resolve(tree: "Tree", assignments: Sequence[str] | None) -> "Plan":
+    """Complete a configuration; refuse a ``--set`` for a model that will not be trained."""
+    from mlfactory_pipelines.plan import resolve
+
+    plan = resolve(tree)
+    for assignment in assignments or ():
+        section, _, key = assignment.partition("=")[0].strip().partition(".")
+        if section == "model" and (name := key.partition(".")[0]) and name not in plan.top.models:
+            raise InputError(
+                f"--set {assignment!r}: {name} is not trained in this run; its models: {', '.join(plan.top.models)}"
+            )
+    return plan
 
 
 def _section(tree: "Tree", section: str, **values: Any) -> "Tree":
@@ -125,6 +140,8 @@ def _own_instrument(path: Path, symbol: str) -> dict[str, Any]:
     from mlfactory.ingest.instruments import load_instruments
 
     entries = load_instruments(path)
+    if not symbol:
+        raise InputError(f"--instruments {path} needs --symbol, one of: {', '.join(sorted(entries))}")
     if symbol not in entries:
         raise InputError(f"{path} has no instrument {symbol!r}; it has: {', '.join(sorted(entries))}")
     return entries[symbol]
@@ -149,9 +166,12 @@ def _execute(plan: "Plan", out: Path, runner: str) -> None:
 
     console, started = Console(), time.perf_counter()
     root = out.absolute() / "root"
-    created = not out.exists()
-    root.mkdir(parents=True, exist_ok=True)
-    with preflight.sole_run(root), _endings(out, created):
+    existed, new = out.exists(), preflight.is_new(out)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out {out} cannot be created: {error.strerror}") from None
+    with preflight.sole_run(root), _endings(out, new=new, existed=existed):
         (out / preflight.CONFIG).write_text(to_yaml(plan), encoding="utf-8")
         console.print(to_yaml(plan), markup=False, highlight=False, soft_wrap=True, style="dim")
         source, version = preflight.stow(plan.top.source, root)
@@ -171,7 +191,7 @@ def _execute(plan: "Plan", out: Path, runner: str) -> None:
 
 
 @contextmanager
-def _endings(out: Path, created: bool) -> Iterator[None]:
+def _endings(out: Path, *, new: bool, existed: bool) -> Iterator[None]:
     """Turn what can end a run early into a message and an exit code."""
     from mlfactory_pipelines import results
     from mlfactory_pipelines.run import Interrupted, StageFailed
@@ -183,8 +203,10 @@ def _endings(out: Path, created: bool) -> Iterator[None]:
         raise typer.Exit(130) from None
     except InputError:
         trained = any(out.glob("root/ml-factory-*/**/fit"))
-        if created and not trained:  # nothing of worth is lost
+        if new and not trained:  # nothing of worth is lost
             shutil.rmtree(out, ignore_errors=True)
+            if existed:
+                out.mkdir(exist_ok=True)
         raise
     except StageFailed as error:
         _say_failed(error, out)
@@ -235,13 +257,15 @@ def compile_(
 ) -> None:
     """Compile the pipeline to YAML for a cluster: pipeline and platform settings in one file."""
     from mlfactory.common.images import REGISTRY
-    from mlfactory_pipelines.plan import resolve
+    from mlfactory_pipelines import preflight
 
-    plan = resolve(_tree(preset or "default", models, assignments, symbol, seed))
+    plan = _resolve(_tree(preset or "default", models, assignments, symbol, seed), assignments)
+    preflight.check_names(plan)
+    preflight.check_output(output)
+    if registry:
+        preflight.check_registry(registry)
     if registry is not None:
         os.environ[REGISTRY] = registry  # components read it when they are imported
-    if not output.absolute().parent.is_dir():
-        raise InputError(f"--output {output}: its folder does not exist")
     with _quiet():
         from mlfactory_pipelines.training import compile_to
 
@@ -317,7 +341,9 @@ def _print(rows: Sequence[dict[str, Any]], columns: Sequence[str], as_json: bool
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*columns, box=None)
+    table = Table(box=None)
+    for column in columns:
+        table.add_column(column, no_wrap=column == "name")
     for row in rows:
         table.add_row(*(str(row[key]) for key in columns))
     _wide(Console()).print(table)
@@ -345,6 +371,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         code = _refuse(" ".join(told().split()) if told else str(error))
     except (typer.Abort, KeyboardInterrupt):
         code = 130
+    except OSError as error:  # what no check can foresee: a full disk, a folder that goes away
+        if not error.strerror:
+            raise
+        _say(f"error: {error.strerror}{f': {error.filename}' if error.filename else ''}")
+        code = 1
     sys.exit(code)
 
 

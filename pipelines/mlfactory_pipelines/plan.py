@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import Field
 
 from mlfactory.common.artifacts import clean
 from mlfactory.common.errors import InputError
@@ -25,7 +26,7 @@ Tree = dict[str, Any]
 class Top(Params):
     """Keys that belong to the run as a whole."""
 
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     symbol: str = ""
     """empty: the symbol of the embedded series"""
     source: str = "synthetic:"
@@ -77,12 +78,18 @@ def read_tree(preset: str) -> Tree:
     """Read a preset by name, or any YAML file of the same shape by path.
 
     Raises:
-        InputError: it does not exist, or is not a mapping in YAML.
+        InputError: it does not exist, cannot be read, or is not a mapping in YAML.
     """
     path = Path(preset) if preset.endswith((".yaml", ".yml")) else PRESETS / f"{preset}.yaml"
     if not path.is_file():
         raise InputError(f"preset {preset!r} is not known; known: {', '.join(presets())}, or a YAML file")
-    return _mapping(path.read_text(encoding="utf-8"), str(path))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not YAML: it is not text in UTF-8") from None
+    return _mapping(text, str(path))
 
 
 def _mapping(text: str, where: str) -> Tree:
@@ -129,7 +136,7 @@ def resolve(tree: Tree) -> Plan:
         InputError: an unknown key, section or model (the known ones are listed), or a value out of range.
     """
     _only_known(tree)
-    top = parse(Top, {key: tree[key] for key in Top.model_fields if key in tree}, "run")
+    top = parse(Top, {key: tree[key] for key in Top.model_fields if key in tree}, "")
     models = _chosen(top.models)
     sections = {name: _section(name, tree.get(name)) for name in SECTIONS}
     drawn = _keys(_keys(tree.get("ingest"), "ingest").get("synthetic"), "ingest.synthetic")

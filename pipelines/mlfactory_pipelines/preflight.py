@@ -2,6 +2,8 @@
 
 import fcntl
 import math
+import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -11,11 +13,13 @@ from pathlib import Path
 from mlfactory.common.artifacts import new_file, sha256
 from mlfactory.common.errors import InputError
 from mlfactory.common.params import parse
+from mlfactory.models import registry
 from mlfactory_pipelines.local import DOCKER
-from mlfactory_pipelines.plan import Plan
+from mlfactory_pipelines.plan import Plan, trainable
 
 SYNTHETIC = "synthetic:"
 CONFIG = "config.yaml"
+_REGISTRY = re.compile(r"[A-Za-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)*/?")
 
 
 def check_out(out: Path, resume: bool) -> None:
@@ -28,10 +32,20 @@ def check_out(out: Path, resume: bool) -> None:
         raise InputError(f"--out {out} is a file; expected a folder")
     if resume and not (out / CONFIG).is_file():
         raise InputError(f"--out {out} holds no run to resume")
-    if not resume and out.is_dir() and any(out.iterdir()):
+    above = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
+    if not above.is_dir():
+        raise InputError(f"--out {out} cannot be created: {above} is a file")
+    if not os.access(above, os.R_OK | os.W_OK | os.X_OK):
+        raise InputError(f"--out {out} cannot be written: {above} is closed to this user")
+    if not resume and not is_new(out):
         raise InputError(
             f"--out {out} exists and is not empty: add --resume to go on with its run, or name another folder"
         )
+
+
+def is_new(out: Path) -> bool:
+    """Whether a folder is absent or empty."""
+    return not out.exists() or not any(out.iterdir())
 
 
 @contextmanager
@@ -56,16 +70,11 @@ def check_input(plan: Plan) -> None:
         InputError: the file is missing, empty, unreadable or short, lacks a column, or the symbol is unknown.
     """
     from mlfactory.ingest.checks import detect_grid
-    from mlfactory.ingest.instruments import instrument
     from mlfactory.ingest.params import Params
     from mlfactory.ingest.source import NO_TIME, local_copy, read_rows
-    from mlfactory.labels.params import Params as Labels
 
+    check_names(plan)
     ingest = parse(Params, plan.sections["ingest"], "ingest")
-    contract = instrument(plan.top.symbol, ingest.instrument).root if plan.top.symbol else ""
-    labels = parse(Labels, plan.sections["labels"], "labels")
-    for horizon in labels.horizons:
-        labels.barrier(horizon, contract or plan.top.symbol)
     if plan.top.source == SYNTHETIC:
         bars, bar_minutes = ingest.synthetic.bars, 1
     else:
@@ -80,6 +89,29 @@ def check_input(plan: Plan) -> None:
             f"{bars:,} bars of {bar_minutes} min are too few: {warm_up:,} for the warm-up of the columns and at "
             f"least {rows:,} for {plan.sections['dataset']['n_folds']} folds and the locked test are needed"
         )
+
+
+def check_names(plan: Plan) -> None:
+    """Look up the contract, the barriers of every horizon and the combiners.
+
+    Raises:
+        InputError: one does not exist; those that do are listed.
+    """
+    from mlfactory.ingest.instruments import instrument
+    from mlfactory.ingest.params import Params
+    from mlfactory.labels.params import Params as Labels
+
+    ingest = parse(Params, plan.sections["ingest"], "ingest")
+    contract = instrument(plan.top.symbol, ingest.instrument).root if plan.top.symbol else ""
+    labels = parse(Labels, plan.sections["labels"], "labels")
+    for horizon in labels.horizons:
+        labels.barrier(horizon, contract or plan.top.symbol)
+    known = sorted(name for name in registry.models() if name not in trainable())
+    for name in plan.sections["stacking"]["combiners"]:
+        if name not in known:
+            raise InputError(
+                f"stacking.combiners holds {name!r}, which is not a combiner; known: {', '.join(known)}"
+            )
 
 
 def fewest_rows(plan: Plan, bar_minutes: int) -> tuple[int, int]:
@@ -134,6 +166,35 @@ def check_runner(runner: str, images: list[str]) -> None:
         raise InputError(f"--runner docker needs a Docker engine: {' '.join(str(error).split())}") from None
     if missing := sorted(set(images) - have):
         raise InputError(f"images are missing: {', '.join(missing)}; build them with `make images`")
+
+
+def check_output(path: Path) -> None:
+    """Accept a YAML file that can be written.
+
+    Raises:
+        InputError: it has another suffix, or its folder is missing or closed to this user.
+    """
+    if path.suffix != ".yaml":
+        raise InputError(f"--output {path}: the name must end with .yaml")
+    if path.is_dir():
+        raise InputError(f"--output {path} is a folder; expected a file")
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise InputError(f"--output {path}: its folder does not exist")
+    if not os.access(folder, os.W_OK | os.X_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        raise InputError(f"--output {path} may not be written by this user")
+
+
+def check_registry(registry: str) -> None:
+    """Accept what can stand before an image name.
+
+    Raises:
+        InputError: it holds a character that no image name may have.
+    """
+    if not _REGISTRY.fullmatch(registry):
+        raise InputError(
+            f"--registry {registry!r} cannot precede an image name; expected for example ghcr.io/me or localhost:5000"
+        )
 
 
 def stow(source: str, root: Path) -> tuple[str, str]:

@@ -86,7 +86,7 @@ def test_the_summary_counts_the_rejected_by_reason(file: Path, tmp_path: Path) -
     frame.to_parquet(tmp_path / "bad.parquet")
     summary = ingest(tmp_path, str(tmp_path / "bad.parquet"), symbol="ESH2")
     assert summary.line == (
-        "2,997 bars of 1 min, ESH2, 3 sessions, 1 segments, 3 rejected "
+        "2,997 bars of 1 min, ESH2, 3 sessions, 1 segment, 3 rejected "
         "(1 high_below_open_or_close, 2 volume_negative)"
     )
     table, facts = read_table(tmp_path / "quarantine", "quarantine")

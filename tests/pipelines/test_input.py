@@ -29,8 +29,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "empty.csv").touch()
     (folder / "header.csv").write_text("timestamp,open,high,low,close,volume\n")
     (folder / "torn.parquet").write_bytes(b"PAR1" + bytes(40))
-    (folder / "noise.csv").write_bytes(bytes(range(128, 256)))
+    for name in ("noise.csv", "noise.yaml"):
+        (folder / name).write_bytes(bytes(range(128, 256)))
     (folder / "own.yaml").write_text("TOY: {tick_size: 0.25}\n")
+    (folder / "mine.yaml").write_text("NQ: {commission_ticks: 1}\n")
     (folder / "list.yaml").write_text("- TOY\n")
     return folder
 
@@ -49,7 +51,10 @@ BAD = {
     "a negative last": (["--last", "-1"], "ingest.last is -1"),
     "an unknown symbol": (["--symbol", "EZ"], "MES"),
     "an instrument that the file lacks": (["--instruments", "{files}/own.yaml", "--symbol", "X"], "TOY"),
-    "an instrument without fields": (["--instruments", "{files}/own.yaml", "--symbol", "TOY"], "tick_value"),
+    "an instrument without fields": (
+        ["--instruments", "{files}/own.yaml", "--symbol", "TOY"],
+        "TOY.tick_value is missing",
+    ),
     "instruments that are a list": (["--instruments", "{files}/list.yaml", "--symbol", "X"], "list.yaml"),
     "no instruments": (["--instruments", "{files}/none.yaml", "--symbol", "X"], "none.yaml"),
     "a model with a typo": (["--models", "lightgbm,logistc"], "logistic"),
@@ -64,6 +69,19 @@ BAD = {
     "an unknown option": (["--bar", "x"], "--bar"),
     "a seed that is a word": (["--seed", "one"], "--seed"),
     "an unknown runner": (["--runner", "podman"], "docker"),
+    "no model": (["--models", ","], "names no model"),
+    "an option of a model that is not trained": (
+        ["--models", "lightgbm", "--set", "model.xgboost.rounds=3"],
+        "xgboost is not trained in this run; its models: lightgbm",
+    ),
+    "an unknown combiner": (["--set", "stacking.combiners=[mean]"], "known: meta_ridge"),
+    "a negative seed": (["--seed", "-1"], "error: seed is -1"),
+    "a word in place of a list": (
+        ["--set", "models=lightgbm"],
+        "models is 'lightgbm': Input should be a valid list",
+    ),
+    "instruments without a symbol": (["--instruments", "{files}/mine.yaml"], "needs --symbol, one of: NQ"),
+    "a preset of noise": (["--preset", "{files}/noise.yaml"], "noise.yaml is not YAML"),
 }
 
 
@@ -100,6 +118,42 @@ def test_a_file_in_the_place_of_the_folder_is_named(tmp_path: Path) -> None:
     path.touch()
     with pytest.raises(InputError, match="is a file; expected a folder"):
         preflight.check_out(path, resume=False)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file" / "out", Path("/proc/out")):
+        with pytest.raises(SystemExit) as end:
+            cli.main(["run", "--preset", "smoke", "--out", str(out)])
+        assert end.value.code == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"error: --out {out} cannot be created")
+        assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["-o", "{folder}/x.txt"], "must end with .yaml"),
+        (["-o", "{folder}/none/x.yaml"], "its folder does not exist"),
+        (["-o", "{folder}/folder.yaml"], "is a folder"),
+        (["-o", "/proc/x.yaml"], "/proc/x.yaml"),
+        (["-o", "{folder}/x.yaml", "--symbol", "EZ"], "MES"),
+        (["-o", "{folder}/x.yaml", "--registry", "not a registry"], "cannot precede an image name"),
+    ],
+)
+def test_compiling_to_nowhere_or_for_nothing_is_answered_in_one_line(
+    arguments: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "folder.yaml").mkdir()
+    with pytest.raises(SystemExit) as end:
+        cli.main(["compile", *(part.format(folder=tmp_path) for part in arguments)])
+    said = capsys.readouterr().err
+    assert end.value.code in {1, 2}
+    assert told in said
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.yaml"]
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_a_malformed_set_is_quoted_back(assignment: str) -> None:
         ({"model": {"logistic": {"C": "much"}}}, "model.logistic.C is 'much'"),
         ({"labels": {"horizons": "many"}}, "labels.horizons is 'many'"),
         ({"labels": [1]}, "labels is"),
-        ({"seed": "x"}, "run.seed is 'x'"),
+        ({"seed": "x"}, "seed is 'x'"),
     ],
 )
 def test_what_is_not_known_is_answered_with_what_is(tree: plan.Tree, known: str) -> None:

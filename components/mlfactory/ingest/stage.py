@@ -94,10 +94,14 @@ def _summary(about: Mapping[str, Any]) -> Summary:
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in about["rejected"].items())
     line = (
         f"{about['bars']:,} bars of {about['bar_minutes']} min, {about['instrument']['symbol']}, "
-        f"{about['sessions']:,} sessions, {about['segments']:,} segments, {rejected:,} rejected"
+        f"{_many(about['sessions'], 'session')}, {_many(about['segments'], 'segment')}, {rejected:,} rejected"
     )
     counts = {name: about[name] for name in ("bars", "sessions", "segments")}
     return Summary(line=f"{line} ({reasons})" if reasons else line, metrics={**counts, "rejected": rejected})
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ def markdown(document: Document) -> str:
 def _horizon(document: Document, horizon: int) -> Iterator[str]:
     details = document["horizons"][str(horizon)]
     size = f"{many(details['rows'], 'row')} in {many(details['sessions'], 'session')}"
-    yield f"### Locked test, horizon {horizon} bars: {size}\n"
+    yield f"### Locked test, horizon {horizon} bars: {size}; ensemble: {details['ensemble']}\n"
     yield _line(HEAD)
     yield _line(["---", *["---:"] * (len(HEAD) - 1)])
     for row in document["leaderboard"]:
@@ -71,7 +71,7 @@ def _notes(document: Document) -> Iterator[str]:
     yield (
         f"{many(trials['trials'], 'trial')} ({of}): the best Sharpe ratio of as many independent models without skill "
         f"would be about {number(trials['expected_best_sharpe_without_skill'], 1)}. Net returns are "
-        "sums of per-trade returns after costs. The ensemble in bold was chosen on development rows."
+        "sums of per-trade returns after costs. The ensemble was chosen on development rows."
     )
 
 
