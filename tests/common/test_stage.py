@@ -16,7 +16,16 @@ class Toy(Params):
 
 
 def run(bars: Path, out: Path, seed: int = 0, params: Toy = Toy()) -> Summary:  # noqa: B008
-    """Copy bars, for the sake of a test."""
+    """Copy bars, for the sake of a test.
+
+    Args:
+        bars: a file,
+            in 100 % of cases.
+        out: its copy.
+
+    Raises:
+        InputError: there are no bars.
+    """
     if not bars.is_file():
         raise InputError(f"{bars} does not exist")
     out.write_text(f"{params.horizons} {params.width} {seed}")
@@ -51,6 +60,32 @@ def test_bad_input_ends_a_stage_with_one_line_and_exit_code_2(
     assert stop.value.code == 2
     assert error.count("\n") == 1
     assert "absent does not exist" in error
+
+
+def test_the_help_of_a_stage_tells_what_each_argument_is(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(run, ["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Copy bars, for the sake of a test. options:" in said
+    assert "--bars PATH a file, in 100 % of cases. --out PATH its copy. --seed INT" in said
+    assert "JSON object; keys: horizons, width" in said
+
+
+def test_parameters_that_are_no_object_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(run, ["--bars", "b", "--out", "o", "--params", "[3]"])
+    assert stop.value.code == 2
+    assert "[3] is not a JSON object" in capsys.readouterr().err
+
+
+def test_a_place_that_cannot_be_written_ends_a_stage_with_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "b").write_text("x")
+    with pytest.raises(SystemExit) as stop:
+        main(run, ["--bars", str(tmp_path / "b"), "--out", str(tmp_path)])
+    assert stop.value.code == 1
+    assert capsys.readouterr().err == f"error: Is a directory: {tmp_path}\n"
 
 
 def test_integers_that_kfp_made_floats_become_integers_again(tmp_path: Path) -> None:

@@ -212,8 +212,10 @@ def read_folder(path: Path, kind: str) -> Provenance:
 
 
 def _check(path: Path, facts: Mapping[str, Any], kind: str) -> None:
-    if facts.get("artifact") != kind:
-        raise InputError(f"{path} is the artifact {facts.get('artifact')!r}; expected {kind!r}")
+    if not facts.get("artifact"):
+        raise InputError(f"{path} was not written by a stage; expected the artifact {kind!r}")
+    if facts["artifact"] != kind:
+        raise InputError(f"{path} is the artifact {facts['artifact']!r}; expected {kind!r}")
     if facts["schema_version"] != SCHEMA_VERSION:
         raise InputError(
             f"{path} has schema version {facts['schema_version']}; this code reads {SCHEMA_VERSION}: "

@@ -4,6 +4,7 @@ import argparse
 import inspect
 import json
 import os
+import re
 import resource
 import sys
 import time
@@ -131,11 +132,17 @@ def main(run: Run, argv: Sequence[str] | None = None) -> None:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
+    except OSError as error:  # a full disk, a folder that is closed
+        if not error.strerror:
+            raise
+        print(f"error: {error.strerror}: {error.filename}", file=sys.stderr)  # noqa: T201
+        sys.exit(1)
     print(f"{stage_of(run)}: {summary.line}")  # noqa: T201
 
 
 def _parser(run: Run) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"python -m {run.__module__}", description=inspect.getdoc(run))
+    about, told = _told(inspect.getdoc(run) or "")
+    parser = argparse.ArgumentParser(prog=f"python -m {run.__module__}", description=about)
     if run.__module__ == "__main__":
         parser.prog = f"python -m mlfactory.{stage_of(run)}.stage"
     hints = typing.get_type_hints(run)
@@ -144,23 +151,36 @@ def _parser(run: Run) -> argparse.ArgumentParser:
         flag = f"--{name.replace('_', '-')}"
         if isinstance(hint, type) and issubclass(hint, Params):
             known = ", ".join(hint.model_fields)
-            parser.add_argument(
-                flag, dest=name, type=_json, default={}, metavar="JSON", help=f"JSON object; keys: {known}"
-            )
-        elif typing.get_origin(hint) is list:
-            parser.add_argument(flag, dest=name, nargs="+", required=required, metavar="PATH")
+            words = f"{told.get(name, '')} JSON object; keys: {known}".strip()
+            parser.add_argument(flag, dest=name, type=_json, default={}, metavar="JSON", help=words)
         else:
+            several = typing.get_origin(hint) is list
             parser.add_argument(
-                flag, dest=name, required=required, metavar=getattr(hint, "__name__", "VALUE").upper()
+                flag,
+                dest=name,
+                required=required,
+                nargs="+" if several else None,
+                metavar="PATH" if several else getattr(hint, "__name__", "VALUE").upper(),
+                help=told.get(name),
             )
     return parser
 
 
+def _told(doc: str) -> tuple[str, dict[str, str]]:
+    """Take a docstring apart: what comes before ``Args:``, and the text of each argument, fit for argparse."""
+    about, _, rest = doc.partition("\nArgs:\n")
+    entries = re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", rest.partition("\nRaises:")[0], re.MULTILINE)
+    return about.strip(), {name: " ".join(text.split()).replace("%", "%%") for name, text in entries}
+
+
 def _json(text: str) -> Any:
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f'{text} is not a JSON object; expected {{"key": value}}')
+    return value
 
 
 def single_threaded() -> dict[str, str]:
