@@ -43,6 +43,13 @@ def test_robust_scaling_uses_median_and_quartiles_whatever_the_extremes() -> Non
     assert scaler.transform(column)[4, 0] == 10  # clipped
 
 
+@pytest.mark.parametrize("unit", [1e-5, 1.0, 1e5])
+def test_a_column_that_is_mostly_zero_is_scaled_by_its_standard_deviation(unit: float) -> None:
+    X = (unit * np.repeat([0.0, 1.0, -2.0], [80, 10, 10]))[:, None].astype(np.float32)
+    out = Scaler.fit("robust", X).transform(X)
+    np.testing.assert_allclose(out, X / X.std(dtype=np.float64), rtol=1e-6)
+
+
 def test_none_leaves_every_value_as_it_is(rows: np.ndarray) -> None:
     assert Scaler.fit("none", rows).transform(rows) is rows
 

@@ -32,7 +32,8 @@ class Scaler:
         """Measure centre and spread of the rows given, and of no others.
 
         ``standard`` uses mean and standard deviation, ``robust`` median and interquartile range (as a normal
-        distribution's standard deviation). A constant column is only centred.
+        distribution's standard deviation; the standard deviation itself where half of the rows share one value).
+        A constant column is only centred.
 
         Args:
             kind: ``none`` leaves every value as it is.
@@ -107,6 +108,7 @@ def _standard(X: NDArray[np.float32]) -> tuple[Floats, Floats]:
 def _robust(X: NDArray[np.float32]) -> tuple[Floats, Floats]:
     centre, spread = np.empty(X.shape[1]), np.empty(X.shape[1])
     for j in range(X.shape[1]):  # column by column: quantiles of the whole table would copy it
-        low, centre[j], high = np.quantile(X[:, j].astype(np.float64), [0.25, 0.5, 0.75])
-        spread[j] = (high - low) / _NORMAL_IQR
+        column = X[:, j].astype(np.float64)
+        low, centre[j], high = np.quantile(column, [0.25, 0.5, 0.75])
+        spread[j] = (high - low) / _NORMAL_IQR if high > low else column.std()
     return centre, spread
