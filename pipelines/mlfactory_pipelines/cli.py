@@ -233,7 +233,8 @@ def _conclude(console: "Console", tasks: "dict[str, Task]", out: Path, seconds: 
     from mlfactory_pipelines.progress import tables
 
     leaderboard = tasks["report"].outputs["leaderboard"].read_text(encoding="utf-8")
-    _wide(console).print(*tables(leaderboard), sep="\n")
+    wide = _wide(console)
+    wide.print(*tables(leaderboard, wide.width), sep="\n")
     peak = max(task.timings["peak_mib"] for task in tasks.values())
     console.print(f"{seconds:.1f} s, at most {peak:,.0f} MiB in one step", highlight=False)
     console.print(f"report: {out / results.REPORT_HTML}", highlight=False, soft_wrap=True)

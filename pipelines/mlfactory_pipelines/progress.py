@@ -1,8 +1,10 @@
 """Progress of a run: one line per finished stage, and a bar where there is a terminal to draw it on."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
@@ -20,6 +22,8 @@ from rich.text import Text
 from mlfactory.common.stage import MARK, PROGRESS
 
 _NAME_WIDTH = 34
+_NUMBER_WIDTH = 15
+_BRACKETS = re.compile(r" \([^()]*\)")
 
 
 @dataclass(frozen=True)
@@ -51,25 +55,33 @@ def activity(text: str) -> str | None:
     return f"{what.strip()} {count.strip()}"
 
 
-def tables(markdown: str) -> Iterator[RenderableType]:
-    """Draw the tables of a Markdown text; other lines stay text."""
+def tables(markdown: str, width: int = 10_000) -> Iterator[RenderableType]:
+    """Draw the tables of a Markdown text; other lines stay text.
+
+    A table that is wider than ``width`` loses what its cells hold in brackets: intervals, which the report shows.
+    """
     rows: list[list[str]] = []
     for line in [*markdown.splitlines(), ""]:
         if line.startswith("|"):
             rows.append([cell.strip() for cell in line.strip("|").split("|")])
             continue
         if rows:
-            yield _table(rows)
+            table = _table(rows)
+            yield (
+                table if Console(width=10_000).measure(table).maximum <= width else _table(rows, narrow=True)
+            )
             rows = []
         if line.strip():
             yield Text(line.lstrip("# "), style="bold" if line.startswith("#") else "")
 
 
-def _table(rows: list[list[str]]) -> Table:
-    head, rule, *body = rows
-    table = Table(box=SIMPLE_HEAD)
+def _table(rows: list[list[str]], *, narrow: bool = False) -> Table:
+    head, rule, *body = [[_BRACKETS.sub("", cell) for cell in row] for row in rows] if narrow else rows
+    table = Table(box=SIMPLE_HEAD, padding=(0, 0) if narrow else (0, 1))
     for title, dashes in zip(head, rule, strict=True):
-        table.add_column(title, justify="right" if dashes.endswith(":") else "left")
+        justify: Literal["left", "right"] = "right" if dashes.endswith(":") else "left"
+        limit = _NUMBER_WIDTH if narrow and justify == "right" else None  # a failed model's error may be long
+        table.add_column(title, justify=justify, no_wrap=narrow, max_width=limit)
     for row in body:
         style = "bold" if row[0].startswith("**") else "dim" if row[0].startswith("*") else ""
         table.add_row(row[0].strip("*"), *row[1:], style=style)

@@ -23,9 +23,9 @@ TABLE = """### Locked test, horizon 20 bars
 """
 
 
-def drawn(*parts: object, terminal: bool = False) -> str:
+def drawn(*parts: object, terminal: bool = False, width: int = 60) -> str:
     stream = io.StringIO()
-    Console(file=stream, width=60, force_terminal=terminal).print(*parts, sep="\n")
+    Console(file=stream, width=width, force_terminal=terminal).print(*parts, sep="\n")
     return stream.getvalue()
 
 
@@ -98,6 +98,26 @@ def test_the_best_line_of_the_leaderboard_is_bold() -> None:
     bold = [line for line in drawn(*tables(TABLE), terminal=True).splitlines() if "\x1b[1m" in line]
     assert any("meta_ridge" in line for line in bold)
     assert not any("lightgbm" in line for line in bold)
+
+
+def test_a_narrow_terminal_sees_every_name_and_number_on_one_line_without_intervals() -> None:
+    head = "| model | log loss | gain over prior (95 %) | accuracy | trades | net return | Sharpe (95 %) |"
+    rule = f"| --- |{' ---: |' * 6}"
+    best = "| **meta_ridge** | 1.0794 | +0.0112 (−0.0212 … 0.0452) | 44.3 % | 76 | +4.23 % | 4.31 (−42.2 … 50.8) |"
+    broken = "| lightgbm | failed | MemoryError: a very long story of many words (and more) | | | | |"
+    last = "| *shuffled_labels* | 1.0972 |  |  | – | +0.28 % | – |"
+    text = "\n".join([head, rule, best, broken, last])
+    wide, narrow = (drawn(*tables(text, width), width=width).splitlines() for width in (140, 80))
+    assert any("(−0.0212 … 0.0452)" in line for line in wide)
+    assert max(map(len, narrow)) <= 80
+    assert [line.split()[0] for line in narrow if "─" not in line and line.strip()] == [
+        "model",
+        "meta_ridge",
+        "lightgbm",
+        "shuffled_labels",
+    ]
+    shown = next(line for line in narrow if "meta_ridge" in line)
+    assert shown.split() == ["meta_ridge", "1.0794", "+0.0112", "44.3", "%", "76", "+4.23", "%", "4.31"]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
