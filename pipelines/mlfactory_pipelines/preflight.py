@@ -193,7 +193,7 @@ def check_registry(registry: str) -> None:
     """
     if not _REGISTRY.fullmatch(registry):
         raise InputError(
-            f"--registry {registry!r} cannot precede an image name; expected for example ghcr.io/me or localhost:5000"
+            f"--registry {registry!r} cannot precede an image name; expected for example localhost:5000/me"
         )
 
 
