@@ -375,7 +375,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     except OSError as error:  # what no check can foresee: a full disk, a folder that goes away
         if not error.strerror:
             raise
-        _say(f"error: {error.strerror}{f': {error.filename}' if error.filename else ''}")
+        place = error.filename2 or error.filename  # of a copy, the target
+        _say(f"error: {error.strerror}{f': {place}' if place else ''}")
         code = 1
     sys.exit(code)
 

@@ -22,7 +22,8 @@ from rich.text import Text
 from mlfactory.common.stage import MARK, PROGRESS
 
 _NAME_WIDTH = 34
-_NUMBER_WIDTH = 15
+_WIDTHS = (32, 15)
+"""Widest column of numbers, with intervals and without."""
 _BRACKETS = re.compile(r" \([^()]*\)")
 
 
@@ -80,7 +81,7 @@ def _table(rows: list[list[str]], *, narrow: bool = False) -> Table:
     table = Table(box=SIMPLE_HEAD, padding=(0, 0) if narrow else (0, 1))
     for title, dashes in zip(head, rule, strict=True):
         justify: Literal["left", "right"] = "right" if dashes.endswith(":") else "left"
-        limit = _NUMBER_WIDTH if narrow and justify == "right" else None  # a failed model's error may be long
+        limit = _WIDTHS[narrow] if justify == "right" else None  # a failed model's error may be long
         table.add_column(title, justify=justify, no_wrap=narrow, max_width=limit)
     for row in body:
         style = "bold" if row[0].startswith("**") else "dim" if row[0].startswith("*") else ""
