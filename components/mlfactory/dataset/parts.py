@@ -90,8 +90,9 @@ def choose_rows(
     if not len(bar):
         raise InputError(
             f"the columns need {lookback} bars of history without a hole, and the longest of {len(first)} segments "
-            f"has {row_in_segment.max() + 1} of {len(minute)} bars: give more bars, or leave out the columns with "
-            f"the longest look-back (`mlfactory features` lists it) in dataset.feature_sets"
+            f"has {row_in_segment.max() + 1} of {len(minute)} bars: give more bars, bridge longer holes with "
+            f"ingest.max_gap_minutes, or leave out the columns with the longest look-back (`mlfactory features` "
+            f"lists it) in dataset.feature_sets"
         )
     event = (minute[bar] // bar_minutes) % params.stride == 0
     test_row = len(bar) - round(len(bar) * params.test_fraction)
