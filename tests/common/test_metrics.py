@@ -5,7 +5,6 @@ import pytest
 
 from mlfactory.common.metrics import (
     Floats,
-    Interval,
     StationaryBootstrap,
     accuracy,
     block_length,
@@ -131,19 +130,6 @@ def test_an_interval_of_a_dependent_series_covers_its_mean_as_often_as_it_says()
 def test_percentiles_are_equal_tailed() -> None:
     interval = percentiles(np.arange(101.0), 0.9)
     assert (interval.low, interval.high) == pytest.approx((5, 95))
-
-
-@pytest.mark.parametrize(
-    ("interval", "excludes"),
-    [
-        (Interval(0.1, 0.2), True),
-        (Interval(-2, -1), True),
-        (Interval(-1, 1), False),
-        (Interval(math.nan, math.nan), False),
-    ],
-)
-def test_an_interval_excludes_zero_only_when_zero_lies_outside(interval: Interval, excludes: bool) -> None:
-    assert interval.excludes_zero is excludes
 
 
 def test_the_sharpe_ratio_is_annualised_by_the_root_of_periods() -> None:

@@ -7,7 +7,6 @@ from mlfactory.common.errors import InputError
 from mlfactory.common.splits import (
     HELD_OUT,
     INNER,
-    MIN_ROWS,
     TRAIN,
     UNUSED,
     Codes,
@@ -20,7 +19,6 @@ from mlfactory.common.splits import (
     inner_codes,
     k_fold,
     meets,
-    minimum_rows,
     paths,
     refit_codes,
     walk_forward,
@@ -195,15 +193,3 @@ def test_a_label_that_ends_before_its_event_is_an_error() -> None:
             np.array([3, 7]), np.array([4, 5]), np.zeros(2, np.int64), [Split((0,), ())],
             embargo=0, inner_fraction=0.0,
         )  # fmt: skip
-
-
-@pytest.mark.parametrize(("n_folds", "longest", "inner"), [(2, 5, 0.15), (5, 50, 0.15), (3, 20, 0.0)])
-def test_the_minimum_of_rows_is_enough_for_every_fold(n_folds: int, longest: int, inner: float) -> None:
-    for splits in (k_fold(n_folds), walk_forward(n_folds), combinatorial(n_folds + 3, 2)):
-        n = minimum_rows(splits, longest, longest, inner)
-        n_blocks = 1 + max(block for split in splits for block in split.held_out)
-        start = np.arange(n)
-        codes = fold_codes(
-            start, start + longest, blocks(n, n_blocks), splits, embargo=longest, inner_fraction=inner
-        )
-        assert ((codes == TRAIN).sum(axis=0) >= MIN_ROWS).all()

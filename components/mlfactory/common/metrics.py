@@ -32,11 +32,6 @@ class Interval:
     low: float
     high: float
 
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether zero lies outside; an undefined interval excludes nothing."""
-        return self.low > 0 or self.high < 0
-
 
 def row_log_loss(probabilities: Floats, label: NDArray[Any]) -> Floats:
     """Negative log probability of the class that came true, in nats per row.

@@ -6,7 +6,6 @@ spans never meet, and an embargo follows every held-out span. Positions and time
 Source: Lopez de Prado (2018), Advances in Financial Machine Learning, ch. 7 and 12.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
@@ -240,24 +239,3 @@ def _check_parts(
                 f"{where} keeps {kept} {name} rows of {len(code)} after purging by label end and an embargo "
                 f"of {embargo} bars; at least {MIN_ROWS} are needed: give more bars or fewer folds"
             )
-
-
-def minimum_rows(splits: Sequence[Split], longest_label: int, embargo: int, inner_fraction: float) -> int:
-    """Count the development rows that are certain to fill every part of every fold.
-
-    Args:
-        splits: which blocks are held out and which may be trained on.
-        longest_label: bars from an event to the last possible end of its label.
-        embargo: in bars.
-        inner_fraction: share of the training rows that validates early stopping.
-
-    Returns:
-        rows, when every row is an event; with a stride, multiply
-    """
-    n_blocks = _count_blocks(splits)
-    smallest_part = min(inner_fraction or 1.0, 1.0 - inner_fraction)
-    # labels reach into each held-out block, out of it, and from the training rows into the inner ones
-    lost = max(len(split.held_out) for split in splits) * (2 * longest_label + embargo) + longest_label
-    train = math.ceil(MIN_ROWS / smallest_part) + lost
-    block = math.ceil(train / min(len(split.train) for split in splits)) + 1
-    return n_blocks * max(block, MIN_ROWS + longest_label)
