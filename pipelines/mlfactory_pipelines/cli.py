@@ -158,6 +158,7 @@ def _execute(plan: "Plan", out: Path, runner: str) -> None:
     """Run a checked plan in ``out``; leave a folder that holds nothing of worth no more than it was found."""
     from rich.console import Console
 
+    from mlfactory.common.artifacts import new_file
     from mlfactory_pipelines import preflight, results
     from mlfactory_pipelines.local import Request
     from mlfactory_pipelines.plan import SECTIONS, to_yaml
@@ -172,7 +173,8 @@ def _execute(plan: "Plan", out: Path, runner: str) -> None:
     except OSError as error:
         raise InputError(f"--out {out} cannot be created: {error.strerror}") from None
     with preflight.sole_run(root), _endings(out, new=new, existed=existed):
-        (out / preflight.CONFIG).write_text(to_yaml(plan), encoding="utf-8")
+        with new_file(out / preflight.CONFIG) as file:
+            file.write_text(to_yaml(plan), encoding="utf-8")
         console.print(to_yaml(plan), markup=False, highlight=False, soft_wrap=True, style="dim")
         source, version = preflight.stow(plan.top.source, root)
         arguments = {

@@ -33,6 +33,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).write_bytes(bytes(range(128, 256)))
     (folder / "own.yaml").write_text("TOY: {tick_size: 0.25}\n")
     (folder / "mine.yaml").write_text("NQ: {commission_ticks: 1}\n")
+    (folder / "american.csv").write_text("timestamp,open,high,low,close,volume\n01/02/2024 09:30,1,1,1,1,1\n")
     (folder / "list.yaml").write_text("- TOY\n")
     return folder
 
@@ -40,6 +41,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 BAD = {
     "a missing file": (["--bars", "{files}/none.csv"], "none.csv does not exist"),
     "a folder": (["--bars", "{files}"], "is not a file"),
+    "times that cannot be read": (["--bars", "{files}/american.csv"], "'01/02/2024 09:30'; state the layout"),
     "an empty file": (["--bars", "{files}/empty.csv"], "empty.csv is empty"),
     "a file without rows": (["--bars", "{files}/header.csv"], "header.csv holds no rows"),
     "a torn file": (["--bars", "{files}/torn.parquet"], "torn.parquet is not a readable Parquet file"),

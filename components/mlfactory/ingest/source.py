@@ -92,7 +92,7 @@ def read_rows(path: Path, params: Params) -> Rows:
     """Read a Parquet or CSV file with the six columns; every row of it is in the result.
 
     Raises:
-        InputError: the file is empty, unreadable, ragged, or lacks a column; the time zone is unknown.
+        InputError: the file is empty, unreadable, ragged, lacks a column or a readable stamp; the time zone is unknown.
     """
     if not path.stat().st_size:
         raise InputError(f"source {path.name} is empty")
@@ -100,7 +100,13 @@ def read_rows(path: Path, params: Params) -> Rows:
     if not len(table):
         raise InputError(f"source {path.name} holds no rows")
     values = {name: _numbers(table[name]) for name in VALUES}
-    return Rows(np.arange(len(table)), _microseconds(table["timestamp"], params), values)
+    microsecond = _microseconds(table["timestamp"], params)
+    if (microsecond == NO_TIME).all():
+        raise InputError(
+            f"source {path.name}: no timestamp can be read as a time from 1971 on, for example "
+            f"{str(table['timestamp'].iloc[0])!r}; state the layout with ingest.timestamp_format"
+        )
+    return Rows(np.arange(len(table)), microsecond, values)
 
 
 def _is_parquet(path: Path) -> bool:
