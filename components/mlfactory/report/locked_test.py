@@ -174,5 +174,5 @@ def _importance(importance: Row) -> str:
         f'<div style="width:{100 * item["share"] / top:.1f}%"></div><b>{percent(item["share"], 1)}</b>'
         for item in shown
     )
-    title = f"What {escape(importance['model'])} splits on"
+    title = f"What {escape(importance['model'])} leans on"
     return f'<div class="card wide"><h3>{title}</h3><div class="share">{"".join(rows)}</div></div>'
