@@ -317,3 +317,19 @@ def test_a_class_that_never_occurs_is_an_error(tmp_path: Path) -> None:
         InputError, match=r"horizon 20: the [0-9]+ training rows of fold 1 of 3 hold no label short or long"
     ):
         case.make()
+
+
+def test_a_segment_shorter_than_the_look_back_is_counted_in_the_summary(tmp_path: Path) -> None:
+    bars = make_bars(3000)
+    bars.segment[-(LOOKBACK - 1) :] = 2
+    case = Case(tmp_path, bars)
+    case.make()
+    assert case.summary is not None
+    assert "; 1 of 3 segments leave no row: shorter than the look-back of 30 bars" in case.summary.line
+    assert case.summary.metrics["segments_without_rows"] == 1
+
+
+def test_a_series_whose_segments_all_leave_rows_has_nothing_to_say_of_them(case: Case) -> None:
+    case.make()
+    assert case.summary is not None
+    assert "segments" not in case.summary.line

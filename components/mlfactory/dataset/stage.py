@@ -95,7 +95,7 @@ def run(  # noqa: PLR0913  (one argument per artifact)
     write_index(index, built, {**label_free, "artifact": "index", **about})
     locked = provenance("test_labels", "dataset", {**inputs, "labels": labels}, chosen)
     write_table(test_labels, _test_labels(frame, rows, found, minute), locked)
-    return _summary(rows, sets, built, len(frame))
+    return _summary(rows, sets, built, frame["segment"], lookback)
 
 
 def _catalogue(features: Path) -> list[dict[str, Any]]:
@@ -199,13 +199,25 @@ def _test_labels(frame: pd.DataFrame, rows: Rows, labels: Mapping[int, Labels], 
     return pd.concat(parts, ignore_index=True)
 
 
-def _summary(rows: Rows, sets: Mapping[str, Sequence[str]], index: Index, bars: int) -> Summary:
+def _summary(
+    rows: Rows, sets: Mapping[str, Sequence[str]], index: Index, segment: "pd.Series[int]", lookback: int
+) -> Summary:
     sizes = ", ".join(f"{name} {len(columns)} columns" for name, columns in sets.items())
     line = (
-        f"{len(rows.bar):,} of {bars:,} bars after the warm-up; {len(rows.development):,} development and "
+        f"{len(rows.bar):,} of {len(segment):,} bars after the warm-up; {len(rows.development):,} development and "
         f"{len(rows.test):,} locked rows; {index.n_folds} folds; {sizes}"
     )
-    counts = {"rows": len(rows.bar), "development": len(rows.development), "locked": len(rows.test)}
+    segments = segment.nunique()
+    if lost := segments - len(np.unique(rows.segment)):
+        line += (
+            f"; {lost} of {segments} segments leave no row: shorter than the look-back of {lookback:,} bars"
+        )
+    counts = {
+        "rows": len(rows.bar),
+        "development": len(rows.development),
+        "locked": len(rows.test),
+        "segments_without_rows": lost,
+    }
     return Summary(line, {**counts, **{f"columns_{name}": len(columns) for name, columns in sets.items()}})
 
 
