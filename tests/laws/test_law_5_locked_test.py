@@ -2,6 +2,7 @@
 
 import inspect
 import typing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,9 +38,11 @@ def test_only_the_report_receives_the_locked_labels(chain: Chain) -> None:
 
 
 def test_a_ranking_that_reads_the_locked_labels_would_be_caught(chain: Chain) -> None:
-    planted = inputs(chain)
-    planted["stacking"].append(LOCKED)
-    assert readers(planted) == ["report", "stacking"]
+    def peeking(oof: Path, index: Path, test_labels: Path, ranking: Path) -> None:
+        """Rank by outcomes that stacking must not see."""
+
+    planted = replace(chain, calls={**chain.calls, "stacking": (peeking, {})})
+    assert readers(inputs(planted)) == ["report", "stacking"]
 
 
 def test_labels_reach_only_the_dataset(chain: Chain) -> None:

@@ -27,7 +27,8 @@ INNER: Final = 2
 """validation rows for early stopping, taken from the training rows"""
 HELD_OUT: Final = 3
 REFIT: Final = -1
-"""the fold number of the model that is trained on all development rows and predicts the locked test"""
+"""the fold number of the model that is refitted on the development rows, the last of which validate it, and
+predicts the locked test"""
 MIN_ROWS: Final = 20
 """fewest rows that a fold may keep in each of its training, inner and held-out parts"""
 

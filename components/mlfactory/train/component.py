@@ -29,7 +29,7 @@ def train(
         index: Labels, spans and folds of the matrix's rows.
         fold_predictions: Class probabilities of every fold's held-out rows.
         test_predictions: Class probabilities of the locked test's rows, without labels.
-        model: Model fitted on all development rows, its scaler and its contract.
+        model: Model refitted on the development rows, the last of which validate it; its scaler and its contract.
         fit: Rows, best iterations and inner losses per fold, or the error.
         timings: Time, memory and counts of this step.
         seed: Seed of everything random in the fit.

@@ -69,7 +69,7 @@ def run(  # noqa: PLR0913  (two inputs, four outputs)
         matrix: the feature set of the model's family.
         index: labels, spans and folds of the matrix's rows.
         fold_predictions: table to write; held-out rows of all folds.
-        test_predictions: table to write; rows of the locked test, by the model fitted on all development rows.
+        test_predictions: table to write; rows of the locked test, by the refitted model.
         model: folder to write; that model, its scaler and its contract.
         fit: JSON file to write; rows, best iterations and inner losses, or the error.
         seed: of everything random in the fit.
