@@ -107,6 +107,7 @@ def training_pipeline(plan: Plan) -> Callable[..., Any]:
             index=data["index"],
             test_labels=data["test_labels"],
             data_report=bars["data_report"],
+            regime_report=regime["regime_report"],
             ledger=ledger,
             seed=seed,
             **every("test_predictions"),

@@ -15,13 +15,14 @@ from .conftest import PARAMS, Chain
 
 CUT = 6500
 STAGES = ("ingest", "regime", "mtf", "features", "labels")
+FILES = ("bars", "quarantine", "data_report", "regime_report", "states", *STAGES[1:])
 
 
 def stream(source: pd.DataFrame, folder: Path) -> dict[str, pd.DataFrame]:
     """Run the causal stages on a file that holds ``source``."""
     folder.mkdir()
     source.to_parquet(folder / "source.parquet")
-    path = {name: folder / name for name in ("bars", "quarantine", "data_report", *STAGES[1:])}
+    path = {name: folder / name for name in FILES}
     wires = {
         "ingest": {"source": str(folder / "source.parquet"), "symbol": "ES", "bars_version": ""},
         "regime": {},
@@ -31,7 +32,7 @@ def stream(source: pd.DataFrame, folder: Path) -> dict[str, pd.DataFrame]:
     }
     names = {
         "ingest": ("bars", "quarantine", "data_report"),
-        "regime": ("bars", "regime"),
+        "regime": ("bars", "regime", "regime_report", "states"),
         "mtf": ("bars", "mtf"),
         "features": ("bars", "regime", "mtf", "features"),
         "labels": ("bars", "labels"),

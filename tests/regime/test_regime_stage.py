@@ -1,20 +1,27 @@
 """The regime stage from file to table."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mlfactory.common.artifacts import provenance, read_table, sha256
+from mlfactory.common.artifacts import provenance, read_json, read_table, sha256
 from mlfactory.common.bars import Bars, timestamps, write_bars
 from mlfactory.common.errors import InputError
-from mlfactory.common.stage import call
-from mlfactory.regime.compute import check_finite, compute, lookbacks
+from mlfactory.common.stage import Summary, call
+from mlfactory.regime.comparison import FIRST, difference, with_own_bar
+from mlfactory.regime.compute import check_finite, compute, lookbacks, unlagged
 from mlfactory.regime.params import Params
 from mlfactory.regime.stage import run
 
 SMALL = {"window_bars": 300, "burn_in_bars": 60, "iterations": 5}
+
+
+def classify(file: Path, folder: Path, params: Params = Params()) -> Summary:  # noqa: B008  (frozen)
+    """Run the stage; its outputs are named in ``folder`` as they are in the pipeline."""
+    return run(file, folder / "regime", folder / "regime_report", folder / "states", params)
 
 
 def written(folder: Path, bars: Bars) -> Path:
@@ -29,42 +36,73 @@ def file(tmp_path: Path, bars: Bars) -> Path:
 
 
 def test_the_table_holds_a_float32_column_per_regime(tmp_path: Path, file: Path, bars: Bars) -> None:
-    summary = run(file, tmp_path / "regime.parquet", Params(**SMALL))
-    frame, facts = read_table(tmp_path / "regime.parquet", "regime")
+    summary = classify(file, tmp_path, Params(**SMALL))
+    frame, facts = read_table(tmp_path / "regime", "regime")
     np.testing.assert_array_equal(frame.pop("timestamp"), timestamps(bars.minute))
     assert set(frame.dtypes) == {np.dtype(np.float32)}
     assert set(frame) == set(facts["lookback"])
     assert facts["lookback"] == lookbacks(Params(**SMALL), 1)
     for name, column in compute(bars, Params(**SMALL)).items():
         np.testing.assert_array_equal(frame[name], column)
-    assert sum(summary.metrics.values()) == pytest.approx(1)
+    assert sum(summary.metrics[f"hmm_share_{s}"] for s in range(3)) == pytest.approx(1)
 
 
-def test_provenance_compares_states_with_and_without_the_own_bar(
+def test_the_report_compares_states_with_and_without_the_own_bar(
     tmp_path: Path, file: Path, bars: Bars
 ) -> None:
-    run(file, tmp_path / "regime.parquet", Params(**SMALL))
-    frame, facts = read_table(tmp_path / "regime.parquet", "regime")
-    state, told = frame["hmm_state"].to_numpy(copy=True), facts["own_bar"]
-    pairs = [
-        (a, b) for rows in bars.segments() for a, b in zip(state[rows][:-1], state[rows][1:], strict=True)
-    ]
-    pairs = [pair for pair in pairs if np.isfinite(pair).all()]
-    assert told["rows"] == len(pairs)
-    assert told["share_that_differs"] == pytest.approx(np.mean([a != b for a, b in pairs]))
-    assert told["share_excluded"] == pytest.approx([np.mean([a == s for a, _ in pairs]) for s in range(3)])
-    assert sum(told["share_included"]) == pytest.approx(1)
+    params = Params(**SMALL)
+    classify(file, tmp_path, params)
+    document = read_json(tmp_path / "regime_report")
+    assert document["artifact"] == "regime_report"
+    assert set(document["columns"]) == set(FIRST)
+    served = compute(bars, params)
+    for name, told in document["columns"].items():
+        own = np.concatenate([unlagged(bars[rows], params)[name] for rows in bars.segments()])  # never served
+        last = [rows.stop - 1 for rows in bars.segments()]
+        own[last] = np.nan
+        pairs = np.column_stack([own, served[name]])
+        pairs = pairs[np.isfinite(pairs).all(axis=1)] - FIRST[name]
+        assert told["rows"] == len(pairs) > 1000
+        assert told["differs"] == pytest.approx((pairs[:, 0] != pairs[:, 1]).mean())
+        for end, column in (("included", 0), ("excluded", 1)):
+            shares = [(pairs[:, column] == state).mean() for state in range(len(told["states"]))]
+            assert told[end] == pytest.approx(shares)
+        assert sum(told["included"]) == pytest.approx(1)
+
+
+def test_a_comparison_by_hand() -> None:
+    nan = np.nan
+    segments = [slice(0, 6), slice(6, 9)]
+    served = np.array([nan, nan, 1, 1, -1, -1, nan, 0, 0]) + 1
+    told = difference(with_own_bar(segments, served), served, ["down", "sideways", "up"])
+    # with their own bar, rows 2, 3, 4 and 7 would hold 1, -1, -1 and 0; rows 5 and 8 end a segment
+    assert told["rows"] == 4
+    assert told["included"] == [0.5, 0.25, 0.25]
+    assert told["excluded"] == [0.25, 0.25, 0.5]
+    assert told["differs"] == 0.25
+    assert told["mean_stay_bars"] == [1, 1, 2]
+
+
+def test_the_markdown_lists_every_state(tmp_path: Path, file: Path) -> None:
+    classify(file, tmp_path, Params(**SMALL, n_states=4))
+    text = (tmp_path / "states").read_text(encoding="utf-8")
+    document = read_json(tmp_path / "regime_report")
+    for name, told in document["columns"].items():
+        for state, share in zip(told["states"], told["excluded"], strict=True):
+            assert re.search(rf"\| {name} \| {state} \| [\d.]+% \| {share:.2%} \|", text)
+    assert len(document["columns"]["hmm_state"]["states"]) == 4
 
 
 def test_two_runs_write_the_same_bytes(tmp_path: Path, file: Path) -> None:
-    for name in ("a", "b"):
-        run(file, tmp_path / name, Params(**SMALL))
-    assert sha256(tmp_path / "a") == sha256(tmp_path / "b")
+    for folder in ("a", "b"):
+        classify(file, tmp_path / folder, Params(**SMALL))
+    for name in ("regime", "regime_report", "states"):
+        assert sha256(tmp_path / "a" / name) == sha256(tmp_path / "b" / name)
 
 
 def test_a_short_series_is_empty_but_no_error(tmp_path: Path, bars: Bars) -> None:
-    summary = run(written(tmp_path, bars[:200]), tmp_path / "regime.parquet")
-    assert "0 with a hidden state" in summary.line
+    summary = classify(written(tmp_path, bars[:200]), tmp_path)
+    assert "0 compared" in summary.line
 
 
 def test_a_price_without_a_logarithm_is_an_error(tmp_path: Path, bars: Bars) -> None:
@@ -73,7 +111,7 @@ def test_a_price_without_a_logarithm_is_an_error(tmp_path: Path, bars: Bars) -> 
     with pytest.raises(
         InputError, match=r"the bar of 2024-01-01T.* has a low of 0.0: regimes need positive prices"
     ):
-        run(written(tmp_path, replace(bars, low=low)), tmp_path / "regime.parquet")
+        classify(written(tmp_path, replace(bars, low=low)), tmp_path)
 
 
 def test_a_gap_after_the_warm_up_is_an_error_that_names_the_column(bars: Bars) -> None:
@@ -99,5 +137,6 @@ def test_a_gap_after_the_warm_up_is_an_error_that_names_the_column(bars: Bars) -
 def test_wrong_parameters_are_errors(
     tmp_path: Path, file: Path, params: dict[str, object], message: str
 ) -> None:
+    outputs = {name: tmp_path / name for name in ("regime", "regime_report", "states")}
     with pytest.raises(InputError, match=message):
-        call(run, {"bars": file, "regime": tmp_path / "regime.parquet", "params": params})
+        call(run, {"bars": file, **outputs, "params": params})

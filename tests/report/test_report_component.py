@@ -102,6 +102,7 @@ def pipeline(
             index=data.outputs["index"],
             test_labels=hidden,
             data_report=given(path=paths["data_report"]).outputs["out"],
+            regime_report=given(path=paths["regime_report"]).outputs["out"],
             params={"draws": 1000, "shuffles": 20},
             **every("test_predictions"),
             **every("fit", "_fits"),
@@ -111,7 +112,7 @@ def pipeline(
 
 
 def compiled(folder: Path, plant: str = "") -> dict[str, Any]:
-    paths = dict.fromkeys(("index", "test_labels", "data_report"), "x")
+    paths = dict.fromkeys(("index", "test_labels", "data_report", "regime_report"), "x")
     jobs = {
         "boosting": [{"fold": "f", "test": "t", "fit": "j"}],
         "cnn": [{"fold": "f", "test": "t", "fit": "j"}],
@@ -172,7 +173,7 @@ def test_kfp_runs_the_last_stages_and_sees_page_table_and_confusion(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(mlfactory.__file__).parents[1]))
     toy = ToyRun(tmp_path / "toy", models={"xgboost": 0.8, "lstm": 0.5}, broken=["lstm"])
-    paths = {n: str(getattr(toy, n)) for n in ("index", "test_labels", "data_report")}
+    paths = {n: str(getattr(toy, n)) for n in ("index", "test_labels", "data_report", "regime_report")}
     kinds = {"fold": "fold_predictions", "test": "test_predictions", "fit": "fit"}
     made = {short: toy.lists(kind) for short, kind in kinds.items()}
     jobs = {

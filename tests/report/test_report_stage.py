@@ -46,7 +46,8 @@ class Judged:
 
     def inputs(self) -> dict[str, Path]:
         made = {name: self.folder / name for name in ("oof", "ensemble_predictions", "ranking")}
-        return {**made, **{name: getattr(self.toy, name) for name in ("index", "test_labels", "data_report")}}
+        given = ("index", "test_labels", "data_report", "regime_report")
+        return {**made, **{name: getattr(self.toy, name) for name in given}}
 
     def report(self, out: Path, **other: Any) -> dict[str, Any]:
         arguments = {
@@ -236,6 +237,24 @@ def test_every_link_of_the_page_has_its_target(page: str) -> None:
         assert f'id="{anchor}"' in page
 
 
+def test_the_page_compares_regimes_with_and_without_the_own_bar(document: dict[str, Any], page: str) -> None:
+    told = document["regimes"]["hmm_state"]
+    assert (told["included"], told["excluded"], told["differs"]) == (
+        [0.5, 0.3, 0.2],
+        [0.45, 0.3, 0.25],
+        0.0625,
+    )
+    card = page[page.index("Hidden Markov model") :]
+    numbers = re.findall(r'<td class="number">([^<]*)</td>', card)[:4]
+    assert [text.replace("\N{NO-BREAK SPACE}", " ") for text in numbers] == [
+        "50.00 %",
+        "45.00 %",
+        "+5.00 %",
+        "12.0",
+    ]
+    assert re.search(r"6\.25\s% ?</b> of 800 rows differ", card)
+
+
 def test_the_page_leaves_room_for_time_and_memory_once(page: str, out: Path) -> None:
     assert page.count(RESOURCES) == 1
     assert (out / "html").read_text(encoding="utf-8") == page
@@ -351,7 +370,7 @@ def test_a_development_row_in_the_test_labels_is_refused(judged: Judged, tmp_pat
         judged.report(tmp_path, test_labels=tmp_path / "planted")
 
 
-@pytest.mark.parametrize("name", ["ranking", "data_report"])
+@pytest.mark.parametrize("name", ["ranking", "data_report", "regime_report"])
 def test_another_document_in_its_place_is_refused(judged: Judged, name: str, tmp_path: Path) -> None:
     write_json(tmp_path / "wrong", provenance("something else", "report", {}, {}))
     with pytest.raises(InputError, match=f"is not the artifact '{name}'"):

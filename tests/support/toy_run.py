@@ -218,6 +218,20 @@ class ToyRun:
         write_json(path, provenance("data_report", "ingest", {}, {}, **facts))
         return path
 
+    @cached_property
+    def regime_report(self) -> Path:
+        path = self.root / "regime_report.json"
+        hidden = {
+            "states": ["0", "1", "2"],
+            "rows": 800,
+            "included": [0.5, 0.3, 0.2],
+            "excluded": [0.45, 0.3, 0.25],
+            "differs": 0.0625,
+            "mean_stay_bars": [12.0, 8.0, 20.0],
+        }
+        write_json(path, provenance("regime_report", "regime", {}, {}, columns={"hmm_state": hidden}))
+        return path
+
     def predict(self, model: str, h: int) -> np.ndarray:
         """What a model of the stated skill says of every row: shape (rows, 3)."""
         skill = self.models[model]

@@ -81,25 +81,3 @@ def check_finite(bars: Bars, columns: Columns, lookback: dict[str, int]) -> None
         if missing.size:
             when = np.datetime64(int(bars.minute[missing[0]]), "m")
             raise InputError(f"{name} has no value at {when}, after its warm-up of {lookback[name]} bars")
-
-
-def difference_by_lag(included: Floats, excluded: Floats, states: int) -> dict[str, object]:
-    """Compare a state that has seen the row's own bar with one that has not.
-
-    Args:
-        included: shape (n,); NaN rows are left out.
-        excluded: shape (n,); likewise.
-        states: how many.
-
-    Returns:
-        Rows compared, share of each state in both, and the share of rows in which they differ.
-    """
-    both = np.isfinite(included) & np.isfinite(excluded)
-    a, b = included[both].astype(int), excluded[both].astype(int)
-    rows = max(len(a), 1)
-    return {
-        "rows": len(a),
-        "share_included": (np.bincount(a, minlength=states) / rows).tolist(),
-        "share_excluded": (np.bincount(b, minlength=states) / rows).tolist(),
-        "share_that_differs": float((a != b).sum() / rows),
-    }

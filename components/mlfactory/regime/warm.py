@@ -8,7 +8,7 @@ def warm() -> None:
     """Run the stage on toy bars."""
     with folder() as place:
         write_toy_bars(place / "bars")
-        run(place / "bars", place / "regime")
+        run(place / "bars", place / "regime", place / "regime_report", place / "states")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ def report(
     index: Input[Dataset],
     test_labels: Input[Dataset],
     data_report: Input[Artifact],
+    regime_report: Input[Artifact],
     report: Output[Artifact],
     html: Output[HTML],
     leaderboard: Output[Markdown],
@@ -44,6 +45,7 @@ def report(
         index: Rows, folds and development labels.
         test_labels: Outcomes of the locked test; no other step receives them.
         data_report: Facts about the bars.
+        regime_report: How often each regime was held.
         report: Folder of report.json (all numbers) and report.html.
         html: The report as a page.
         leaderboard: The models on the locked test, best first.
@@ -76,6 +78,7 @@ def report(
         index=index,
         test_labels=test_labels,
         data_report=data_report,
+        regime_report=regime_report,
         report=report,
         html=html,
         leaderboard=leaderboard,

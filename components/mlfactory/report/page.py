@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from mlfactory.report.locked_test import locked_test
 from mlfactory.report.notes import development, failures, method
+from mlfactory.report.regimes import regimes
 from mlfactory.report.tables import ensemble
 from mlfactory.report.text import NONE, count, interval, many, number, percent
 
@@ -15,6 +16,7 @@ RESOURCES: Final = "<!-- resources -->"
 _STYLE: Final = Path(__file__).with_name("page.css")
 _LINKS: Final = (
     ("development", "Development rows"),
+    ("regimes", "Regimes"),
     ("method", "Method"),
     ("resources", "Time and memory"),
     ("inputs", "Inputs"),
@@ -32,6 +34,7 @@ def render(document: Document) -> str:
         *(locked_test(document, horizon) for horizon in horizons),
         development(document),
         failures(document),
+        regimes(document),
         method(document),
         f'<h2 id="resources">Time and memory</h2>\n<div class="card scroll">{RESOURCES}</div>',
         _provenance(document),

@@ -38,6 +38,7 @@ def run(  # noqa: PLR0913  (two lists per training family)
     index: Path,
     test_labels: Path,
     data_report: Path,
+    regime_report: Path,
     report: Path,
     html: Path,
     leaderboard: Path,
@@ -64,6 +65,7 @@ def run(  # noqa: PLR0913  (two lists per training family)
         index: rows, folds and development labels; prior and expected payoffs come from them alone.
         test_labels: outcomes of the locked test; no other stage reads them.
         data_report: facts about the bars.
+        regime_report: how often each regime was held, with the row's own bar and as served without it.
         report: the folder to write: ``report.json`` and ``report.html``.
         html: the same page as a file of its own.
         leaderboard: the file to write: the table of models as Markdown.
@@ -91,6 +93,7 @@ def run(  # noqa: PLR0913  (two lists per training family)
     pool = _test_pool(lists, ensemble_predictions, index_sha)
     fits = _fits(fit_lists)
     data = read_document(data_report, "data_report")
+    regimes = read_document(regime_report, "regime_report")["columns"]
     opened = _announce(ledger, test_labels, pool)
     outcomes = read_test_labels(test_labels, folds)
     results = []
@@ -104,6 +107,7 @@ def run(  # noqa: PLR0913  (two lists per training family)
         "index": index,
         "test_labels": test_labels,
         "data_report": data_report,
+        "regime_report": regime_report,
     }
     about = provenance(
         "report",
@@ -113,7 +117,7 @@ def run(  # noqa: PLR0913  (two lists per training family)
         test_predictions=sorted(sha256(path) for paths in lists for path in paths),
         fits=sorted(sha256(path) for paths in fit_lists for path in paths),
     )
-    document = {**about, **contents(results, pool, fits, ranked, folds, data)}
+    document = {**about, **contents(results, pool, fits, ranked, folds, data), "regimes": regimes}
     _write(document, report, html, leaderboard)
     line, metrics = headline(document)
     if opened:
