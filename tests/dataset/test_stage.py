@@ -209,15 +209,29 @@ def test_raw_windows_hold_the_last_closed_bars_of_each_timeframe(made: Made) -> 
     case, out = made
     raw, index = read_raw_bars(out / "transformer_raw"), read_index(out / "index")
     assert raw.timeframes == (1, 5, 15)
+    assert raw.channels == ("open", "high", "low", "close")
     assert raw.end.shape == raw.depth.shape == (len(index), 3)
     for row in (0, 500, 2000, len(index) - 1):
         last = raw.tables[1][raw.end[row, 0]]
         bar = index.bar[row]
-        assert last.tolist() == [
-            getattr(case.bars, name)[bar] for name in ("open", "high", "low", "close", "volume")
-        ]
+        assert last.tolist() == [getattr(case.bars, name)[bar] for name in raw.channels]
         assert raw.depth[row, 0] == case.bars.row_in_segment[bar] + 1
+        for k, minutes in enumerate(raw.timeframes):
+            first = raw.first[minutes][raw.end[row, k]]
+            assert case.bars.minute[first] % minutes == 0 or case.bars.minute[
+                first - 1
+            ] // minutes * minutes < (case.bars.minute[first] // minutes * minutes)
+            assert raw.tables[minutes][raw.end[row, k], 0] == case.bars.open[first]
     assert read_folder(out / "transformer_raw", "transformer_raw")["full_rows"] == raw.full().sum() > 0
+
+
+def test_timeframes_and_channels_of_the_raw_bars_are_chosen(case: Case) -> None:
+    raw = read_raw_bars(case.make(timeframes=[15, 5], channels="ohlcv") / "transformer_raw")
+    assert raw.timeframes == (5, 15)
+    assert raw.channels == ("open", "high", "low", "close", "volume")
+    whole = read_raw_bars(case.make("whole") / "transformer_raw")
+    np.testing.assert_array_equal(raw.end, whole.end[:, 1:])
+    np.testing.assert_array_equal(raw.tables[5][:, :4], whole.tables[5])
 
 
 def test_the_depth_of_a_window_is_counted_within_its_segment() -> None:
@@ -294,6 +308,7 @@ def test_a_ladder_of_other_bars_is_refused(case: Case, tmp_path: Path) -> None:
         ({"feature_sets": {"neural_optimal": []}}, "the feature set neural_optimal is empty"),
         ({"feature_sets": {"neural": ["return_1"]}}, "dataset.feature_sets.neural"),
         ({"scheme": "random"}, "dataset.scheme is 'random'"),
+        ({"timeframes": [5, 7]}, "dataset.timeframes names 7, which mtf does not have; known: 1, 5, 15"),
     ],
 )
 def test_bad_parameters_are_errors_with_names_and_numbers(case: Case, params: Any, message: str) -> None:

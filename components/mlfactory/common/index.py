@@ -75,25 +75,32 @@ class Index:
         return np.flatnonzero(self._column(horizon, fold) == code)
 
     def sealed(self, horizon: int, fold: int) -> Bools:
-        """Tell which rows a fold's model may not even read as part of a window.
+        """Tell which rows a fold's model may not even read as part of a window, shape (n,); see ``sealed_bars``.
+
+        Raises:
+            InputError: the index has no such horizon or fold.
+        """
+        out = np.zeros(len(self), np.bool_)
+        for first, last in self.sealed_bars(horizon, fold):
+            out |= (self.bar >= first) & (self.bar <= last)
+        return out
+
+    def sealed_bars(self, horizon: int, fold: int) -> list[tuple[int, int]]:
+        """Closed intervals of bar positions that a fold's model may not read.
 
         They run from the first held-out row to the end of the last held-out span and its embargo; for the
         refit, to the end of the data.
-
-        Returns:
-            shape (n,)
 
         Raises:
             InputError: the index has no such horizon or fold.
         """
         held = self._column(horizon, fold) == HELD_OUT
         if not held.any():
-            return np.zeros(len(self), np.bool_)
+            return []
         first = int(self.bar[held].min())
         if fold == REFIT:
-            return self.bar >= first
-        last = int(self.end[horizon][held].max()) + int(self.facts["embargo_bars"])
-        return (self.bar >= first) & (self.bar <= last)
+            return [(first, np.iinfo(np.int64).max)]
+        return [(first, int(self.end[horizon][held].max()) + int(self.facts["embargo_bars"]))]
 
     def _column(self, horizon: int, fold: int) -> NDArray[np.uint8]:
         if horizon not in self.code:

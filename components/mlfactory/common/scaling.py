@@ -48,10 +48,15 @@ class Scaler:
         if not len(X):
             raise InputError("a scaler needs at least one row")
         if kind == "none":
-            return cls(kind, np.zeros(X.shape[1]), np.ones(X.shape[1]), np.inf)
+            return cls.none(X.shape[1])
         centre, spread = _standard(X) if kind == "standard" else _robust(X)
         constant = ~(spread > 1e-7 * np.abs(centre))  # float32 cannot tell smaller spreads from rounding
         return cls(kind, centre, np.where(constant, 1.0, spread), clip)
+
+    @classmethod
+    def none(cls, columns: int) -> "Scaler":
+        """Leave every value as it is."""
+        return cls("none", np.zeros(columns), np.ones(columns), np.inf)
 
     def transform(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scale rows, shape (rows, columns); ``none`` returns ``X`` itself.

@@ -99,19 +99,20 @@ def meets(start: Ints, end: Ints, held_start: Ints, held_end: Ints, embargo: int
     return met
 
 
-def clear_of(positions: Ints, first: Ints, last: Ints) -> Bools:
-    """Tell which closed intervals [first, last] contain none of ``positions``.
+def clear_of(sealed: Sequence[tuple[int, int]], first: Ints, last: Ints) -> Bools:
+    """Tell which closed intervals [first, last] meet none of the closed intervals ``sealed``.
 
     Args:
-        positions: shape (m,); for example the held-out rows, in any order.
-        first: shape (n,); for example the first row of each window.
+        sealed: few; for example from the first held-out bar to the end of the embargo.
+        first: shape (n,); for example the first bar of each window.
         last: shape (n,).
 
     Returns:
         shape (n,)
     """
-    ordered = np.sort(positions)
-    clear: Bools = np.searchsorted(ordered, first, "left") == np.searchsorted(ordered, last, "right")
+    clear = np.ones(len(first), np.bool_)
+    for start, end in sealed:
+        clear &= (first > end) | (last < start)
     return clear
 
 

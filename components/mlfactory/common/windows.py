@@ -28,6 +28,29 @@ def valid_ends(segment: Ints, rows: Ints, steps: int) -> Ints:
     return rows[full]
 
 
+def window_view(table: Floats32, steps: int) -> Floats32:
+    """View all windows of consecutive rows: row i of the view is the window from row i on.
+
+    A window is one contiguous row, so that taking rows of the view, in numpy or torch, is a plain copy.
+
+    Args:
+        table: shape (rows, features), row-major; may be memory-mapped.
+        steps: rows per window.
+
+    Returns:
+        overlapping and read-only, shape (rows - steps + 1, steps * features)
+
+    Raises:
+        InputError: the table is not row-major.
+    """
+    if not table.flags.c_contiguous:
+        raise InputError("the table of a window must be row-major and contiguous")
+    rows, features = table.shape
+    shape = (max(0, rows - steps + 1), steps * features)
+    view = np.lib.stride_tricks.as_strided(table, shape, (table.strides[0], table.itemsize), writeable=False)
+    return np.asarray(view)
+
+
 @dataclass(frozen=True)
 class Windows:
     """Windows of ``steps`` consecutive rows of a flat table; each is named by its last row."""
@@ -39,8 +62,6 @@ class Windows:
     steps: int
 
     def __post_init__(self) -> None:
-        if not self.table.flags.c_contiguous:
-            raise InputError("the table of a window must be row-major and contiguous")
         if len(self.ends) and not (self.steps - 1 <= self.ends.min() and self.ends.max() < len(self.table)):
             raise InputError(
                 f"windows of {self.steps} steps end at rows {self.ends.min()} to {self.ends.max()}; "
@@ -57,16 +78,8 @@ class Windows:
 
     @property
     def flat(self) -> Floats32:
-        """Overlapping view, shape (rows - steps + 1, steps * features); row i is the window from row i on.
-
-        A window is one contiguous row, so that taking rows of this view, in numpy or torch, is a plain copy.
-        """
-        rows, features = self.table.shape
-        shape = (max(0, rows - self.steps + 1), self.steps * features)
-        view = np.lib.stride_tricks.as_strided(
-            self.table, shape, (self.table.strides[0], self.table.itemsize), writeable=False
-        )
-        return np.asarray(view)
+        """Overlapping view, shape (rows - steps + 1, steps * features); see ``window_view``."""
+        return window_view(self.table, self.steps)
 
     def gather(self, which: Ints) -> Floats32:
         """Copy some windows.

@@ -27,3 +27,7 @@ class Params(Base):
     """columns or ``group:NAME`` in place of a set's own choice"""
     steps: int = Field(default=60, ge=1)
     """bars per timeframe in a window of ``transformer_raw``"""
+    timeframes: tuple[int, ...] = ()
+    """timeframes of ``transformer_raw``, in minutes; empty: all of the ladder"""
+    channels: Literal["ohlc", "ohlcv"] = "ohlc"
+    """what ``transformer_raw`` holds of a bar: its prices, or its volume too"""

@@ -15,7 +15,7 @@ from mlfactory.common.artifacts import (
     write_matrix,
     write_table,
 )
-from mlfactory.common.bars import minutes, timestamps
+from mlfactory.common.bars import Ints, minutes, timestamps
 from mlfactory.common.errors import InputError
 from mlfactory.common.index import Index, write_index
 from mlfactory.common.ladder import read_ladder
@@ -75,7 +75,7 @@ def run(  # noqa: PLR0913  (one argument per artifact)
     found = {int(h): _labels(frame, int(h), rows) for h in facts["horizons"]}
     built = build_index(rows, found, embargo, params)
     columns = _columns(features, sets, minute, rows)
-    raw = _raw(mtf, rows, params.steps, len(minute))
+    raw = _raw(mtf, rows, minute, params)
 
     chosen = params.model_dump(mode="json")
     inputs = {"features": features, "mtf": mtf}
@@ -145,19 +145,27 @@ def _labels(frame: pd.DataFrame, horizon: int, rows: Rows) -> Labels:
     )
 
 
-def _raw(mtf: Path, rows: Rows, steps: int, bars: int) -> RawBars:
+def _raw(mtf: Path, rows: Rows, minute: Ints, params: Params) -> RawBars:
     ladder = read_ladder(mtf)
-    if len(ladder.alignment) != bars:
+    if len(ladder.alignment) != len(minute):
         raise InputError(
-            f"mtf ({len(ladder.alignment)} rows) and labels ({bars} rows) were not made of the same bars"
+            f"mtf ({len(ladder.alignment)} rows) and labels ({len(minute)} rows) were not made of the same bars"
         )
-    end = np.ascontiguousarray(ladder.alignment[rows.bar])
-    tables, depth = {}, np.empty_like(end)
-    for k, step in enumerate(ladder.steps):
+    chosen = tuple(sorted(set(params.timeframes))) or ladder.steps
+    if missing := [step for step in chosen if step not in ladder.steps]:
+        raise InputError(
+            f"dataset.timeframes names {', '.join(map(str, missing))}, which mtf does not have; "
+            f"known: {', '.join(map(str, ladder.steps))} (see mtf.steps)"
+        )
+    channels = CHANNELS[: len(params.channels)]
+    end = np.ascontiguousarray(ladder.alignment[rows.bar][:, [ladder.steps.index(step) for step in chosen]])
+    tables, first, depth = {}, {}, np.empty_like(end)
+    for k, step in enumerate(chosen):
         table = ladder.tables[step]
-        tables[step] = np.column_stack([getattr(table, name) for name in CHANNELS])
+        tables[step] = np.column_stack([getattr(table, name) for name in channels])
+        first[step] = np.searchsorted(minute, table.start)
         depth[:, k] = depths(table.segment, end[:, k])
-    return RawBars(ladder.steps, tables, end, depth, steps, {})
+    return RawBars(chosen, tables, first, end, depth, params.steps, channels, {})
 
 
 def _digest(index: Index) -> str:

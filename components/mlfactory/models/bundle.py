@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from mlfactory.common.artifacts import read_json, write_json
 from mlfactory.common.bars import Floats, Ints
 from mlfactory.common.errors import InputError
+from mlfactory.common.multi_resolution import BarWindows, MultiResolutionDataset
 from mlfactory.common.params import parse
 from mlfactory.common.predictions import CLASSES
+from mlfactory.common.raw_bars import RawBars
 from mlfactory.common.scaling import Scaler
 from mlfactory.common.windows import Windows, valid_ends
 from mlfactory.models.protocol import Model
@@ -20,6 +22,10 @@ from mlfactory.models.registry import load_model
 _CONTRACT: Final = "contract.json"
 _SCALER: Final = "scaler.json"
 _MODEL: Final = "model"
+
+Table = NDArray[np.float32]
+Source = Table | BarWindows
+"""What a family's models read: an unscaled matrix, shape (n, columns), or the windows of raw bars of n rows."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +38,11 @@ class Contract:
     """bars"""
     feature_set: str
     columns: tuple[str, ...]
-    """columns of the matrix, in order"""
+    """columns of the matrix, or channels of the raw bars, in order"""
     steps: int
-    """rows that one prediction reads: its own and those before it; 1 for tabular models"""
+    """rows, or bars per timeframe, that one prediction reads: its own and those before it; 1 for tabular models"""
+    timeframes: tuple[int, ...] = ()
+    """of the raw bars, in minutes; empty for models that read a matrix"""
     classes: tuple[str, ...] = CLASSES
 
 
@@ -46,19 +54,36 @@ class Bundle:
     scaler: Scaler
     contract: Contract
 
-    def predict(self, values: NDArray[np.float32], segment: Ints, rows: Ints) -> tuple[Ints, Floats]:
-        """Predict the rows that have enough rows of their segment before them.
+    def predict(self, values: Table | RawBars, segment: Ints, rows: Ints) -> tuple[Ints, Floats]:
+        """Predict the rows that have full windows.
 
         Args:
-            values: shape (n, columns); the unscaled matrix.
+            values: the unscaled matrix, shape (n, columns), or the raw bars of n rows.
             segment: shape (n,).
             rows: shape (m,); rows to predict.
 
         Returns:
             the rows predicted, shape (k,), in the order given; and their probabilities, shape (k, 3)
+
+        Raises:
+            InputError: other columns, timeframes or channels than the model was fitted on.
         """
-        rows = valid_ends(segment, rows, self.contract.steps)
-        return rows, self.model.predict_proba(Inputs(self.model, self.scaler, values).at(rows))
+        source = self._source(values)
+        rows = rows[full_rows(source, segment, self.contract.steps)[rows]]
+        return rows, self.model.predict_proba(Inputs(self.model, self.scaler, source).at(rows))
+
+    def _source(self, values: Table | RawBars) -> Source:
+        if not isinstance(values, RawBars):
+            return values
+        for what, found, expected in (
+            ("timeframes", values.timeframes, self.contract.timeframes),
+            ("channels", values.channels, self.contract.columns),
+        ):
+            if tuple(found) != tuple(expected):
+                raise InputError(
+                    f"the raw bars have {what} {found}; {self.contract.model} was fitted on {expected}"
+                )
+        return BarWindows.of(values, self.contract.steps)
 
     def save(self, folder: Path) -> None:
         """Write model, scaler and contract into ``folder``."""
@@ -82,22 +107,42 @@ class Bundle:
 
 
 def steps_of(model: Model) -> int:
-    """Rows that one prediction of the model reads."""
-    return int(model.settings()["steps"]) if model.input == "sequence" else 1
+    """Rows, or bars per timeframe, that one prediction of the model reads."""
+    return 1 if model.input == "tabular" else int(model.settings()["steps"])
+
+
+def full_rows(source: Source, segment: Ints, steps: int) -> NDArray[np.bool_]:
+    """Tell which rows have a full window in their segment.
+
+    Args:
+        source: what the model reads.
+        segment: shape (n,), ascending.
+        steps: rows per window of a matrix; 1 for tabular models.
+
+    Returns:
+        shape (n,)
+    """
+    if isinstance(source, BarWindows):
+        return source.full
+    full = np.zeros(len(segment), np.bool_)
+    full[valid_ends(segment, np.arange(len(segment)), steps)] = True
+    return full
 
 
 class Inputs:
-    """A matrix as a model reads it: rows scaled when asked for, or windows of one table that is scaled once."""
+    """What a model reads of a source: rows scaled when asked for, or windows of one table that is scaled once."""
 
-    def __init__(self, model: Model, scaler: Scaler, values: NDArray[np.float32]) -> None:
-        """Scale ``values``, shape (n, columns), where the model reads windows of it."""
-        self._scaler, self._steps = scaler, steps_of(model)
-        windows = model.input == "sequence"
-        self._table = np.ascontiguousarray(scaler.transform(values)) if windows else None
-        self._values = values
+    def __init__(self, model: Model, scaler: Scaler, source: Source) -> None:
+        """Scale a matrix where the model reads windows of it; windows of raw bars carry their own scale."""
+        self._scaler, self._steps, self._source = scaler, steps_of(model), source
+        self._table: Table | None = None
+        if model.input == "sequence" and not isinstance(source, BarWindows):
+            self._table = np.ascontiguousarray(scaler.transform(source))
 
-    def at(self, rows: Ints) -> NDArray[np.float32] | Windows:
+    def at(self, rows: Ints) -> Table | Windows | MultiResolutionDataset:
         """Give what the model reads at ``rows``: a table (rows, columns), or the windows that end there."""
+        if isinstance(self._source, BarWindows):
+            return self._source.at(rows)
         if self._table is not None:
             return Windows(self._table, rows, self._steps)
-        return self._scaler.transform(np.ascontiguousarray(self._values[rows]))
+        return self._scaler.transform(np.ascontiguousarray(self._source[rows]))

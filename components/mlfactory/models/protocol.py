@@ -20,7 +20,7 @@ from mlfactory.common.errors import InputError
 from mlfactory.common.params import parse
 from mlfactory.common.scaling import Scaling
 
-InputKind = Literal["tabular", "sequence"]
+InputKind = Literal["tabular", "sequence", "multi_resolution"]
 Classes = NDArray[np.int8]
 N_CLASSES: Final = 3
 FLOOR: Final = 1e-6
@@ -33,7 +33,7 @@ class Sample(NamedTuple):
     """Rows with their classes and weights."""
 
     X: Any
-    """``tabular``: float32 (rows, features); ``sequence``: ``Windows``"""
+    """what the model's ``input`` says: float32 (rows, features), ``Windows`` or a ``MultiResolutionDataset``"""
     y: Classes
     """shape (rows,); 0 short, 1 flat, 2 long"""
     weight: Floats
@@ -78,7 +78,8 @@ class Model(ABC):
         """Learn from weighted rows.
 
         Args:
-            X: float32 (rows, features) for ``tabular`` models, ``Windows`` for ``sequence`` models.
+            X: float32 (rows, features) for ``tabular`` models, ``Windows`` for ``sequence`` models, a
+                ``MultiResolutionDataset`` for ``multi_resolution`` models.
             y: shape (rows,); classes 0, 1, 2; a class may be missing.
             weight: shape (rows,); only their ratios matter.
             validation: purged rows for early stopping; without them the full number of rounds is used.

@@ -9,15 +9,16 @@ from numpy.typing import NDArray
 from mlfactory.common.bars import Floats, Ints
 from mlfactory.common.errors import InputError
 from mlfactory.common.index import Index
+from mlfactory.common.multi_resolution import BarWindows
 from mlfactory.common.scaling import Scaler
 from mlfactory.common.splits import HELD_OUT, INNER, REFIT, TRAIN, UNUSED, clear_of
 from mlfactory.common.weights import sample_weights
 from mlfactory.common.windows import Windows, valid_ends
-from mlfactory.models.bundle import Bundle, Contract, Inputs, steps_of
+from mlfactory.models.bundle import Bundle, Contract, Inputs, Source, Table
 from mlfactory.models.protocol import N_CLASSES, Classes, Model, Sample, finite
 from mlfactory.models.sequence import finite_windows
 
-Table = NDArray[np.float32]
+Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,9 @@ class FoldFit:
     facts: dict[str, Any]
 
 
-def fold_rows(index: Index, horizon: int, fold: int, steps: int) -> FoldRows:
+def fold_rows(
+    index: Index, horizon: int, fold: int, steps: int, windows: BarWindows | None = None
+) -> FoldRows:
     """Choose the rows of a fold that a model reading ``steps`` rows at once may use.
 
     Rows without a full window are left out; so are training and validation rows whose window reaches into the
@@ -53,16 +56,18 @@ def fold_rows(index: Index, horizon: int, fold: int, steps: int) -> FoldRows:
         horizon: bars.
         fold: 0 to ``n_folds - 1``, or ``REFIT``.
         steps: rows per window; 1 for tabular models.
+        windows: of raw bars, where the model reads those in place of rows.
 
     Raises:
         InputError: no training rows are left, or no inner rows although the index has some.
     """
-    sealed = np.flatnonzero(index.sealed(horizon, fold))
+    reach = Reach.of_rows(index, steps) if windows is None else Reach(windows.full, windows.first_bar)
+    sealed = index.sealed_bars(horizon, fold)
 
     def learnable(code: int) -> Ints:
         rows = index.rows(horizon, fold, code)
-        ends = valid_ends(index.segment, rows, steps)
-        kept = ends[clear_of(sealed, ends - (steps - 1), ends)]
+        ends = rows[reach.full[rows]]
+        kept = ends[clear_of(sealed, reach.first_bar[ends], index.bar[ends])]
         if len(kept) == 0 and (len(rows) or code == TRAIN):
             raise InputError(
                 f"{name_of(fold)} keeps none of its {len(rows)} rows of code {code} for windows of {steps} steps: "
@@ -70,26 +75,45 @@ def fold_rows(index: Index, horizon: int, fold: int, steps: int) -> FoldRows:
             )
         return kept
 
-    held_out = valid_ends(index.segment, index.rows(horizon, fold, HELD_OUT), steps)
-    return FoldRows(learnable(TRAIN), learnable(INNER), held_out)
+    held_out = index.rows(horizon, fold, HELD_OUT)
+    return FoldRows(learnable(TRAIN), learnable(INNER), held_out[reach.full[held_out]])
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How far back the windows of rows go; arrays of shape (n,)."""
+
+    full: Bools
+    """rows that have a full window"""
+    first_bar: Ints
+    """position of the first bar in the window of a full row"""
+
+    @classmethod
+    def of_rows(cls, index: Index, steps: int) -> "Reach":
+        """Reach of windows of ``steps`` consecutive rows."""
+        every = np.arange(len(index))
+        full = np.zeros(len(index), np.bool_)
+        full[valid_ends(index.segment, every, steps)] = True
+        return cls(full, index.bar[np.maximum(every - (steps - 1), 0)])
 
 
 def fit_fold(
-    model: Model, contract: Contract, values: Table, index: Index, fold: int, rows: FoldRows | None = None
+    model: Model, contract: Contract, source: Source, index: Index, fold: int, rows: FoldRows | None = None
 ) -> FoldFit:
     """Fit scaler and model on a fold's training rows and predict its held-out rows.
 
     Args:
         model: with its hyper-parameters set; it is fitted here.
         contract: of the job.
-        values: shape (n, columns); the unscaled matrix.
-        index: of the matrix's rows.
+        source: the unscaled matrix, shape (n, columns), or the windows of raw bars.
+        index: of the source's rows.
         fold: 0 to ``n_folds - 1``, or ``REFIT``.
         rows: other rows than the index's; for tests of what a leak would do.
     """
-    rows = rows or fold_rows(index, contract.horizon, fold, steps_of(model))
-    scaler = Scaler.fit(model.scaling, np.ascontiguousarray(values[rows.train]))
-    inputs = Inputs(model, scaler, values)
+    windows = source if isinstance(source, BarWindows) else None
+    rows = rows or fold_rows(index, contract.horizon, fold, contract.steps, windows)
+    scaler = fit_scaler(model, source, rows.train)
+    inputs = Inputs(model, scaler, source)
     train = _sample(inputs, index, contract.horizon, rows.train)
     inner = _sample(inputs, index, contract.horizon, rows.inner) if len(rows.inner) else None
     model.fit(*train, validation=inner)
@@ -103,6 +127,13 @@ def fit_fold(
     }
     probability = model.predict_proba(inputs.at(rows.held_out))
     return FoldFit(Bundle(model, scaler, contract), rows.held_out, probability, facts)
+
+
+def fit_scaler(model: Model, source: Source, train: Ints) -> Scaler:
+    """Fit the model's scaler on training rows alone; windows of raw bars carry their own scale."""
+    if isinstance(source, BarWindows):
+        return Scaler.none(len(source.channels))
+    return Scaler.fit(model.scaling, np.ascontiguousarray(source[train]))
 
 
 def _sample(inputs: Inputs, index: Index, horizon: int, rows: Ints) -> Sample:
@@ -136,23 +167,25 @@ def log_loss(probability: Floats, sample: Sample) -> float:
     return float(np.average(-np.log(chosen), weights=sample.weight))
 
 
-def check_matrix(values: Table, columns: tuple[str, ...], index: Index, horizon: int, steps: int) -> None:
-    """Refuse a matrix that holds NaN or infinity where a model would read it.
+def check_source(source: Source, columns: tuple[str, ...], index: Index, horizon: int, steps: int) -> None:
+    """Refuse a matrix that holds NaN or infinity where a model would read it, and windows of other rows.
 
     Raises:
         InputError: another number of rows than the index, an unknown horizon, or a value that is not finite;
             names its column.
     """
-    if len(values) != len(index):
-        raise InputError(f"the matrix has {len(values)} rows; the index has {len(index)}")
+    if len(source) != len(index):
+        raise InputError(f"the matrix has {len(source)} rows; the index has {len(index)}")
     index.rows(horizon, REFIT, UNUSED)  # names the horizons when this one is not among them
+    if isinstance(source, BarWindows):
+        return
     used = np.flatnonzero((index.code[horizon] != UNUSED).any(axis=1))
     ends = valid_ends(index.segment, used, steps)
     if steps > 1:
-        finite_windows(Windows(values, ends, steps), columns)
+        finite_windows(Windows(source, ends, steps), columns)
     else:
         for row in np.array_split(ends, max(1, len(ends) // 16_384)):
-            _finite_rows(values, columns, row)
+            _finite_rows(source, columns, row)
 
 
 def _finite_rows(values: Table, columns: tuple[str, ...], rows: Ints) -> None:

@@ -10,7 +10,6 @@ import numpy as np
 
 from mlfactory.common.artifacts import (
     PROVENANCE,
-    Matrix,
     Provenance,
     new_folder,
     provenance,
@@ -20,15 +19,18 @@ from mlfactory.common.artifacts import (
 )
 from mlfactory.common.errors import InputError
 from mlfactory.common.index import Index, read_index
+from mlfactory.common.multi_resolution import BarWindows
 from mlfactory.common.params import parse
 from mlfactory.common.predictions import COMBINERS, FAILED, OK, Predictions, failed, write_predictions
+from mlfactory.common.raw_bars import KIND as RAW
+from mlfactory.common.raw_bars import read_raw_bars
 from mlfactory.common.splits import REFIT
 from mlfactory.common.stage import Summary, main, progress
-from mlfactory.models.bundle import Contract, steps_of
+from mlfactory.models.bundle import Contract, Source, steps_of
 from mlfactory.models.protocol import Context, Model, context
 from mlfactory.models.registry import load_model, models, source_version
 from mlfactory.train.child import Failure, isolated
-from mlfactory.train.fitting import check_matrix, fit_fold, importance_of, name_of
+from mlfactory.train.fitting import check_source, fit_fold, importance_of, name_of
 from mlfactory.train.params import Job
 
 _FACTS: Final = "facts.json"
@@ -42,7 +44,7 @@ class Task:
     contract: Contract
     settings: dict[str, Any]
     """the model's hyper-parameters, with the seed"""
-    matrix: Matrix
+    source: Source
     index: Index
     accelerator: bool
 
@@ -131,17 +133,29 @@ def _task(job: Job, matrix: Path, index: Path, seed: int, accelerator: str) -> T
     if info.family in COMBINERS:
         raise InputError(f"{job.model} combines the predictions of other models: the stacking stage fits it")
     settings = parse(kind, {**job.params, "seed": seed}, f"models.{job.model}").settings()
-    table, rows = read_matrix(matrix, info.feature_set), read_index(index)
+    steps = steps_of(parse(kind, settings, job.model))
+    source, columns, timeframes = _source(matrix, info.feature_set, steps)
     contract = Contract(
         model=job.model,
         family=info.family,
         horizon=job.horizon,
         feature_set=info.feature_set,
-        columns=table.columns,
-        steps=steps_of(parse(kind, settings, job.model)),
+        columns=columns,
+        steps=steps,
+        timeframes=timeframes,
     )
-    check_matrix(table.values, table.columns, rows, job.horizon, contract.steps)
-    return Task(contract, settings, table, rows, accelerator not in ("", "0"))
+    rows = read_index(index)
+    check_source(source, columns, rows, job.horizon, steps)
+    return Task(contract, settings, source, rows, accelerator not in ("", "0"))
+
+
+def _source(path: Path, feature_set: str, steps: int) -> tuple[Source, tuple[str, ...], tuple[int, ...]]:
+    """Read what the family's models read, with its columns and timeframes."""
+    if feature_set == RAW:
+        windows = BarWindows.of(read_raw_bars(path), steps)
+        return windows, windows.channels, windows.timeframes
+    table = read_matrix(path, feature_set)
+    return table.values, table.columns, ()
 
 
 def _fit_all(task: Task, folder: Path) -> None:
@@ -151,7 +165,7 @@ def _fit_all(task: Task, folder: Path) -> None:
     what = f"{task.contract.model}, horizon {task.contract.horizon}"
     for done, fold in enumerate(folds, start=1):
         context.set(Context(f"{what}, {name_of(fold)}", task.accelerator))
-        last = fit_fold(task.model(), task.contract, task.matrix.values, task.index, fold)
+        last = fit_fold(task.model(), task.contract, task.source, task.index, fold)
         np.save(folder / f"rows{fold}.npy", last.row)
         np.save(folder / f"probability{fold}.npy", last.probability)
         facts.append(last.facts)
