@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mlfactory.common.errors import InputError
 from mlfactory.common.raw_bars import RawBars
-from mlfactory.common.windows import window_view
+from mlfactory.common.windows import row_major, window_view
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -47,6 +47,7 @@ class MultiResolutionDataset:
     """minutes, ascending"""
 
     def __post_init__(self) -> None:
+        row_major(self.table)
         shape = (len(self.ends), len(self.timeframes))
         if self.ends.shape != shape or self.scale.shape != shape:
             raise InputError(

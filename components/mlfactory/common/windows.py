@@ -28,6 +28,16 @@ def valid_ends(segment: Ints, rows: Ints, steps: int) -> Ints:
     return rows[full]
 
 
+def row_major(table: Floats32) -> None:
+    """Refuse a table whose rows are not contiguous.
+
+    Raises:
+        InputError: it is not row-major.
+    """
+    if not table.flags.c_contiguous:
+        raise InputError("the table of a window must be row-major and contiguous")
+
+
 def window_view(table: Floats32, steps: int) -> Floats32:
     """View all windows of consecutive rows: row i of the view is the window from row i on.
 
@@ -43,8 +53,7 @@ def window_view(table: Floats32, steps: int) -> Floats32:
     Raises:
         InputError: the table is not row-major.
     """
-    if not table.flags.c_contiguous:
-        raise InputError("the table of a window must be row-major and contiguous")
+    row_major(table)
     rows, features = table.shape
     shape = (max(0, rows - steps + 1), steps * features)
     view = np.lib.stride_tricks.as_strided(table, shape, (table.strides[0], table.itemsize), writeable=False)
@@ -62,6 +71,7 @@ class Windows:
     steps: int
 
     def __post_init__(self) -> None:
+        row_major(self.table)
         if len(self.ends) and not (self.steps - 1 <= self.ends.min() and self.ends.max() < len(self.table)):
             raise InputError(
                 f"windows of {self.steps} steps end at rows {self.ends.min()} to {self.ends.max()}; "
