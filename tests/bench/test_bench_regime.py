@@ -35,7 +35,7 @@ def last_rows(model: hmm.Model, x: Floats, rows: range) -> Floats:
 
 def test_inference_at_fixed_parameters(side_by_side: SideBySide) -> None:
     x = standardised(100_000)
-    model, _ = hmm.fit(x[:5000], 3, 0.95, 30, 0.0)
+    model, _ = hmm.fit(x[:5000], hmm.first_guess(x[:5000], 3, 0.95), 30, 0.0)
     rows = range(50_000, 50_500)
     (ours, _), theirs = side_by_side(
         "HMM inference against hmmlearn's per-bar loop, 1e-9",
@@ -50,7 +50,8 @@ def walk(engine: Any, x: Floats, infer: Callable[[hmm.Model, Floats, range], Flo
     """Refit every 2,500 bars on 2,500 bars, 30 steps each, and serve the bars between."""
     out = []
     for refit in range(2500, len(x), 2500):
-        model, _ = engine.fit(x[refit - 2500 : refit], 3, 0.95, 30, -np.inf)
+        window = x[refit - 2500 : refit]
+        model, _ = engine.fit(window, hmm.first_guess(window, 3, 0.95), 30, -np.inf)
         out.append(infer(model, x, range(refit, min(refit + 2500, len(x)))))
     return np.concatenate(out)
 
@@ -72,7 +73,7 @@ def test_walk_forward_including_fits(side_by_side: SideBySide) -> None:
 
 def test_one_fit(side_by_side: SideBySide) -> None:
     x = standardised(2880)
-    fits = [partial(engine.fit, x, 3, 0.95, 30, -np.inf) for engine in (hmm, reference)]
+    fits = [partial(engine.fit, x, hmm.first_guess(x, 3, 0.95), 30, -np.inf) for engine in (hmm, reference)]
     (ours, _), (theirs, _) = side_by_side("Baum-Welch against hmmlearn, 1e-8", *fits, (30 * 2880, 30 * 2880))
     np.testing.assert_allclose(ours.mean, theirs.mean, atol=1e-8)
 

@@ -1,5 +1,6 @@
 """The hidden Markov model equals hmmlearn, its likelihood never falls, and it survives what bars can hold."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ from tests.conftest import make_bars
 
 from mlfactory.common.bars import Bars
 from mlfactory.regime import hmm, reference
+from mlfactory.regime.compute import compute, lookbacks
 from mlfactory.regime.params import Params
-from mlfactory.regime.walk import observations, refits, walk_forward
+from mlfactory.regime.walk import names, observations, refits, unbounded, walk_forward
 
 EVERY_K = pytest.mark.parametrize("states", [2, 3, 4])
 
@@ -38,20 +40,28 @@ def outliers(n: int = 1500) -> np.ndarray:
 
 
 SAMPLES = {"toy": toy, "ticks mostly at zero": mostly_zero, "outliers": outliers}
+
+
+def cold(x: np.ndarray, states: int = 3) -> hmm.Model:
+    return hmm.first_guess(x, states, 0.95)
+
+
 EVERY_SAMPLE = pytest.mark.parametrize("sample", SAMPLES)
 
 
 @EVERY_SAMPLE
 @EVERY_K
 def test_the_likelihood_never_falls(sample: str, states: int) -> None:
-    model, history = hmm.fit(SAMPLES[sample](), states, 0.95, 60, -np.inf)
+    x = SAMPLES[sample]()
+    model, history = hmm.fit(x, cold(x, states), 60, -np.inf)
     assert np.diff(history).min() > -1e-9 * abs(history[0])
     assert history[-1] > history[0]
     assert model.variance.min() >= hmm.VARIANCE_FLOOR
 
 
 def test_without_the_floor_a_state_would_collapse_on_the_zero_returns() -> None:
-    model, _ = hmm.fit(mostly_zero(), 3, 0.95, 60, 0.0)
+    x = mostly_zero()
+    model, _ = hmm.fit(x, cold(x), 60, 0.0)
     assert model.variance[0, 0] == hmm.VARIANCE_FLOOR
 
 
@@ -60,7 +70,7 @@ def test_without_the_floor_a_state_would_collapse_on_the_zero_returns() -> None:
 def test_a_fit_equals_hmmlearn(sample: str, states: int) -> None:
     x = SAMPLES[sample]()
     (ours, history), (theirs, expected) = (
-        engine.fit(x, states, 0.95, 15, -np.inf) for engine in (hmm, reference)
+        engine.fit(x, cold(x, states), 15, -np.inf) for engine in (hmm, reference)
     )
     np.testing.assert_allclose(history, expected, rtol=1e-10)
     for mine, reference_value in zip(ours, theirs, strict=True):
@@ -69,14 +79,14 @@ def test_a_fit_equals_hmmlearn(sample: str, states: int) -> None:
 
 def test_a_fit_stops_where_hmmlearn_stops() -> None:
     x = toy()
-    (_, history), (_, expected) = (engine.fit(x, 3, 0.95, 60, 1e-4) for engine in (hmm, reference))
+    (_, history), (_, expected) = (engine.fit(x, cold(x), 60, 1e-4) for engine in (hmm, reference))
     assert len(history) == len(expected) < 60
 
 
 @EVERY_SAMPLE
 def test_the_filter_equals_the_last_row_of_hmmlearns_posterior(sample: str) -> None:
     x = SAMPLES[sample](300)
-    model, _ = hmm.fit(x, 3, 0.95, 10, 0.0)
+    model, _ = hmm.fit(x, cold(x), 10, 0.0)
     filtered, loglik = hmm.run_filter(model, x)
     expected, expected_loglik = reference.run_filter(model, x)
     np.testing.assert_allclose(filtered, expected, atol=1e-10)
@@ -86,7 +96,7 @@ def test_the_filter_equals_the_last_row_of_hmmlearns_posterior(sample: str) -> N
 
 def test_the_smoothed_posterior_inside_a_segment_would_have_seen_the_future() -> None:
     x = toy(400)
-    model, _ = hmm.fit(x, 3, 0.95, 10, 0.0)
+    model, _ = hmm.fit(x, cold(x), 10, 0.0)
     relative, _ = hmm.likelihoods(x, model.mean, model.variance)
     filtered, scale = hmm.forward(model, relative)
     smoothed = filtered.copy()
@@ -97,7 +107,8 @@ def test_the_smoothed_posterior_inside_a_segment_would_have_seen_the_future() ->
 
 @EVERY_K
 def test_states_are_numbered_by_the_variance_of_returns(states: int) -> None:
-    model, _ = hmm.fit(toy(), states, 0.95, 20, 0.0)
+    x = toy()
+    model, _ = hmm.fit(x, cold(x, states), 20, 0.0)
     assert (np.diff(model.variance[:, 0]) >= 0).all()
     np.testing.assert_allclose(model.transition.sum(axis=1), 1, rtol=1e-12)
 
@@ -107,14 +118,14 @@ def test_the_model_finds_the_states_that_made_the_data() -> None:
     truth = np.repeat(rng.permuted(np.tile([0, 1, 2], (40, 1)), axis=1).ravel(), 40)
     x = np.column_stack([rng.normal(0, np.array([0.3, 1.0, 3.0])[truth]), rng.normal(2.0 * truth, 0.5)])
     x = standardised(x)
-    model, _ = hmm.fit(x, 3, 0.95, 50, 1e-6)
+    model, _ = hmm.fit(x, cold(x), 50, 1e-6)
     filtered, _ = hmm.run_filter(model, x)
     assert (filtered.argmax(axis=1) == truth).mean() > 0.97
 
 
 def test_constant_observations_give_finite_equal_states() -> None:
     x = standardised(np.full((500, 2), 3.0))
-    model, history = hmm.fit(x, 3, 0.95, 20, 0.0)
+    model, history = hmm.fit(x, cold(x), 20, 0.0)
     filtered, loglik = hmm.run_filter(model, x)
     for values in (*model, history, filtered, loglik):
         assert np.isfinite(values).all()
@@ -122,7 +133,7 @@ def test_constant_observations_give_finite_equal_states() -> None:
 
 def test_an_observation_that_no_state_explains_keeps_probabilities_finite() -> None:
     x = toy(600)
-    model, _ = hmm.fit(x, 3, 0.95, 20, 0.0)
+    model, _ = hmm.fit(x, cold(x), 20, 0.0)
     x[100] = [1e4, -1e4]
     filtered, loglik = hmm.run_filter(model, x)
     assert np.isfinite(filtered).all()
@@ -140,25 +151,55 @@ def test_floored_probabilities_keep_their_ratio_above_the_floor() -> None:
 SMALL = Params(window_bars=300, burn_in_bars=80, iterations=12, tolerance=0.0)
 
 
-def naive(bars: Bars, params: Params, row: int) -> np.ndarray:
-    """Probabilities for one row, from observations strictly before it, by pandas and hmmlearn alone."""
+def naive_loop(bars: Bars, params: Params, rows: Iterable[int]) -> np.ndarray:
+    """Probabilities for rows, each from observations strictly before it, by pandas and hmmlearn alone.
+
+    The model is fitted at the first bar of the session that the row's last observation lies in.
+    """
     move = pd.Series(np.log(bars.close)).diff()
     tick = bars.instrument.tick_size / bars.close
     mean_square = np.maximum((move**2).rolling(params.realised_bars).mean(), tick**2 / params.realised_bars)
-    seen = np.column_stack([move, np.log(np.sqrt(mean_square))])[:row]
-    sessions = bars.session[:row]
-    starts = np.flatnonzero(np.diff(sessions)) + 1
-    refit = starts[-1]
-    window = seen[refit - params.window_bars : refit]
-    seen = (seen - window.mean(axis=0)) / window.std(axis=0)
-    x = np.ascontiguousarray(seen[refit - params.window_bars : refit])
-    model, _ = reference.fit(x, params.n_states, params.stickiness, params.iterations, params.tolerance)
-    chain = reference._hmmlearn(model, 1, 0.0)
-    return np.asarray(chain.predict_proba(seen[refit - params.burn_in_bars :])[-1])
+    everything = np.column_stack([move, np.log(np.sqrt(mean_square))])
+    fitted, out = -1, []
+    for row in rows:
+        refit = int(np.flatnonzero(np.diff(bars.session[:row]))[-1]) + 1
+        window = everything[refit - params.window_bars : refit]
+        seen = (everything[:row] - window.mean(axis=0)) / window.std(axis=0)
+        if refit != fitted:
+            x = np.ascontiguousarray(seen[refit - params.window_bars : refit])
+            start = hmm.first_guess(x, params.n_states, params.stickiness)
+            model, _ = reference.fit(x, start, params.iterations, params.tolerance)
+            fitted = refit
+        chain = reference._hmmlearn(model, 1, 0.0)
+        out.append(chain.predict_proba(seen[refit - params.burn_in_bars :])[-1])
+    return np.array(out)
+
+
+def assert_equals_the_naive_loop(bars: Bars, params: Params, every: int) -> None:
+    served = compute(bars, params)
+    first = refits(bars, params)[0]
+    rows = np.unique(
+        [*refits(bars, params) + 1, first + 2, *range(first + 1, len(bars), every), len(bars) - 1]
+    )
+    expected = naive_loop(bars, params, rows)
+    warm = rows >= lookbacks(params, bars.bar_minutes)["hmm_state"] - 1
+    ours = walk_forward(bars, params)
+    for s in range(params.n_states):
+        np.testing.assert_allclose(ours[f"hmm_p{s}"][rows - 1], expected[:, s], atol=1e-8, rtol=0)
+        # after the warm-up a row is served the same, rounded to the artifact's precision
+        np.testing.assert_allclose(served[f"hmm_p{s}"][rows[warm]], expected[warm, s], atol=1e-7, rtol=0)
+    clear = warm & (np.diff(np.sort(expected, axis=1)[:, -2:]).ravel() > 1e-6)  # else a tie
+    np.testing.assert_array_equal(served["hmm_state"][rows[clear]], expected[clear].argmax(axis=1))
+    assert clear.sum() > 0.99 * warm.sum() > 5
+
+
+def one_segment(bars: Bars) -> Bars:
+    """The longest stretch without a hole: the loop knows nothing of segments."""
+    return bars[max(bars.segments(), key=lambda rows: rows.stop - rows.start)]
 
 
 @pytest.mark.parametrize("series", ["toy", "ES", "BTC"])
-def test_a_row_equals_the_naive_loop_that_ends_one_bar_earlier(
+def test_served_probabilities_equal_the_naive_loop_that_ends_one_bar_earlier(
     request: pytest.FixtureRequest, series: str
 ) -> None:
     if series == "toy":
@@ -166,11 +207,87 @@ def test_a_row_equals_the_naive_loop_that_ends_one_bar_earlier(
     else:
         folder = request.getfixturevalue("shared_data")
         bars = real_bars.es(folder, slice(1500)) if series == "ES" else real_bars.btc(folder, slice(4000))
-    columns = walk_forward(bars, SMALL)
-    ours = np.column_stack([columns[f"hmm_p{s}"] for s in range(3)])
-    first = refits(bars, SMALL)[0]
-    for row in [first + 1, first + 2, first + 60, *range(first + 100, len(bars), 397), len(bars)]:
-        np.testing.assert_allclose(ours[row - 1], naive(bars, SMALL, row), atol=1e-8)
+    assert_equals_the_naive_loop(one_segment(bars), SMALL, every=97)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("states", [2, 3, 4])
+@pytest.mark.parametrize("series", ["ES", "BTC"])
+def test_long_series_equal_the_naive_loop_at_the_default_parameters(
+    shared_data: Path, series: str, states: int
+) -> None:
+    part = {
+        "ES": lambda: real_bars.es(shared_data, slice(20_000, 50_000)),
+        "BTC": lambda: real_bars.btc(shared_data, slice(300_000, 350_000)),
+    }[series]()
+    assert_equals_the_naive_loop(one_segment(part), Params(n_states=states), every=11)
+
+
+def test_a_loop_that_sees_one_bar_more_or_less_would_be_told_apart(shared_data: Path) -> None:
+    bars = one_segment(real_bars.es(shared_data, slice(1500)))
+    rows = np.arange(refits(bars, SMALL)[0] + 10, len(bars) - 1, 7)
+    ours = walk_forward(bars, SMALL)["hmm_p0"]
+    for shift in (0, -2):
+        assert np.abs(ours[rows + shift] - naive_loop(bars, SMALL, rows)[:, 0]).max() > 0.1
+
+
+WARM = SMALL.model_copy(update={"warm_start": True})
+
+
+def test_fits_start_cold_unless_asked() -> None:
+    assert not Params().warm_start
+    assert unbounded(Params()) == []
+    assert unbounded(WARM) == names(WARM)
+
+
+def test_a_warm_fit_starts_from_the_fit_before_in_the_units_of_its_own_window() -> None:
+    bars = make_bars(4000, hole=False)
+    first, second = refits(bars, WARM)[:2]
+    seen = observations(bars, WARM)
+    windows = [seen[at - WARM.window_bars : at] for at in (first, second)]
+    (mean, deviation), (next_mean, next_deviation) = (hmm.moments(window) for window in windows)
+    model, _ = hmm.fit((windows[0] - mean) / deviation, cold((windows[0] - mean) / deviation), 12, 0.0)
+    raw_mean, raw_variance = model.mean * deviation + mean, model.variance * deviation**2
+    start = model._replace(
+        start=np.full(3, 1 / 3),
+        mean=(raw_mean - next_mean) / next_deviation,
+        variance=np.maximum(raw_variance / next_deviation**2, hmm.VARIANCE_FLOOR),
+    )
+    again, _ = hmm.fit((windows[1] - next_mean) / next_deviation, start, 12, 0.0)
+    x = (seen[second - WARM.burn_in_bars : second + 50] - next_mean) / next_deviation
+    expected = hmm.run_filter(again, x)[0][WARM.burn_in_bars :]
+    columns, from_cold = walk_forward(bars, WARM), walk_forward(bars, SMALL)
+    np.testing.assert_allclose(columns["hmm_p0"][second : second + 50], expected[:, 0], atol=1e-9)
+    np.testing.assert_array_equal(columns["hmm_p0"][first:second], from_cold["hmm_p0"][first:second])
+    assert np.abs(columns["hmm_p0"] - from_cold["hmm_p0"])[second:].max() > 1e-6
+
+
+def test_warm_starts_remember_where_the_series_starts_and_cold_ones_do_not() -> None:
+    bars = make_bars(6000, hole=False)
+    later = 1700
+    for params, same in ((SMALL, True), (WARM, False)):
+        everything, part = walk_forward(bars, params), walk_forward(bars[later:], params)
+        first = refits(bars[later:], params)[1]
+        a, b = (columns["hmm_p0"][-(len(bars) - later - first) :] for columns in (everything, part))
+        assert np.array_equal(a, b) == same
+
+
+def test_warm_starts_look_no_further_ahead() -> None:
+    bars = make_bars(4000, hole=False)
+    cut = int(refits(bars, WARM)[1]) + 40
+    whole, past = walk_forward(bars, WARM), walk_forward(bars[:cut], WARM)
+    for name, column in past.items():
+        np.testing.assert_array_equal(column, whole[name][:cut])
+
+
+def test_both_engines_start_warm_alike() -> None:
+    bars = make_bars(3500, hole=False)
+    ours, theirs = (
+        walk_forward(bars, WARM.model_copy(update={"engine": engine, "iterations": 4}))
+        for engine in ("numba", "hmmlearn")
+    )
+    for name in ("hmm_p0", "hmm_p1", "hmm_p2"):
+        np.testing.assert_allclose(ours[name], theirs[name], atol=1e-7)
 
 
 def test_both_engines_give_the_same_columns(shared_data: Path) -> None:
@@ -190,7 +307,8 @@ def test_a_trailing_window_of_a_trading_year_gives_nearly_the_same_probabilities
     seen = observations(bars, params)
     window = seen[start - params.window_bars : start]
     mean, deviation = hmm.moments(window)
-    model, _ = hmm.fit((window - mean) / deviation, 3, params.stickiness, params.iterations, 0.0)
+    inside = (window - mean) / deviation
+    model, _ = hmm.fit(inside, cold(inside), params.iterations, 0.0)
     for end in range(start + 5, len(bars), 31):
         x = (seen[end - 252 : end] - mean) / deviation
         np.testing.assert_allclose(ours[end - 1], reference.run_filter(model, x)[0][-1], atol=1e-6)

@@ -93,6 +93,17 @@ def test_the_markdown_lists_every_state(tmp_path: Path, file: Path) -> None:
     assert len(document["columns"]["hmm_state"]["states"]) == 4
 
 
+@pytest.mark.parametrize("warm", [False, True])
+def test_the_table_declares_a_look_back_without_bound_where_fits_start_warm(
+    tmp_path: Path, file: Path, warm: bool
+) -> None:
+    summary = classify(file, tmp_path, Params(**SMALL, warm_start=warm))
+    _, facts = read_table(tmp_path / "regime", "regime")
+    hidden = [name for name in facts["lookback"] if name.startswith("hmm_")]
+    assert sorted(facts["unbounded_lookback"]) == (sorted(hidden) if warm else [])
+    assert ("the look-back of hidden states is unbounded" in summary.line) == warm
+
+
 def test_two_runs_write_the_same_bytes(tmp_path: Path, file: Path) -> None:
     for folder in ("a", "b"):
         classify(file, tmp_path / folder, Params(**SMALL))

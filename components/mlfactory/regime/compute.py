@@ -18,7 +18,10 @@ Core = Callable[[Bars, Params], dict[str, Floats]]
 
 
 def lookbacks(params: Params, bar_minutes: int) -> dict[str, int]:
-    """Bars, up to and including the row, that hold everything a column's value depends on."""
+    """Bars, up to and including the row, that hold everything a column's value needs.
+
+    It depends on nothing else, unless ``walk.unbounded`` names it.
+    """
     model = walk.bars_needed(params, bar_minutes)
     needed = {**states.bars_needed(params), **dict.fromkeys(walk.names(params), model)}
     return {name: bars + LAG for name, bars in needed.items()}

@@ -235,12 +235,28 @@ def by_variance(model: Model) -> Model:
     )
 
 
-def fit(x: Floats, states: int, stickiness: float, iterations: int, tolerance: float) -> tuple[Model, Floats]:
-    """Fit a model to standardised observations, shape (n, d).
+def fit(x: Floats, start: Model, iterations: int, tolerance: float) -> tuple[Model, Floats]:
+    """Fit a model to standardised observations, shape (n, d), from ``start``, which stays as it is.
 
     Returns:
         The model, states by variance, and the log likelihood before each step.
     """
-    model = first_guess(x, states, stickiness)
+    model = Model(*(values.copy() for values in start))
     history = baum_welch(model, x, iterations, tolerance)
     return by_variance(model), history
+
+
+def next_guess(model: Model, before: tuple[Floats, Floats], after: tuple[Floats, Floats]) -> Model:
+    """Start from the fit of another window: its states in the units of this one, the first state unknown.
+
+    Args:
+        model: of observations standardised by ``before``.
+        before: mean and standard deviation of that window, each shape (d,).
+        after: those of this window.
+    """
+    return Model(
+        start=np.full(len(model.start), 1 / len(model.start)),
+        transition=model.transition,
+        mean=(model.mean * before[1] + before[0] - after[0]) / after[1],
+        variance=np.maximum(model.variance * (before[1] / after[1]) ** 2, VARIANCE_FLOOR),
+    )

@@ -49,6 +49,9 @@ class Params(Base):
     """a fit ends when a step gains less log likelihood than this, in nats per observation"""
     stickiness: float = Field(default=0.95, gt=0, lt=1)
     """probability of staying in a state from which each fit starts"""
+    warm_start: bool = False
+    """each fit starts from the fit before: fewer steps, but values depend on every earlier bar of the segment, which
+    the artifact declares as an unbounded look-back, and on where the series starts"""
     engine: Literal["numba", "hmmlearn"] = "numba"
     """``hmmlearn`` gives the same numbers some hundred times slower: it is the check on the other"""
 

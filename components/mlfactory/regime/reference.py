@@ -4,7 +4,7 @@ import numpy as np
 from hmmlearn.hmm import GaussianHMM
 
 from mlfactory.common.bars import Floats
-from mlfactory.regime.hmm import VARIANCE_FLOOR, Model, by_variance, first_guess, floored
+from mlfactory.regime.hmm import VARIANCE_FLOOR, Model, by_variance, floored
 
 
 class _Floored(GaussianHMM):  # type: ignore[misc]  # hmmlearn has no type hints
@@ -36,9 +36,9 @@ def _hmmlearn(model: Model, iterations: int, tolerance: float) -> GaussianHMM:
     return chain
 
 
-def fit(x: Floats, states: int, stickiness: float, iterations: int, tolerance: float) -> tuple[Model, Floats]:
+def fit(x: Floats, start: Model, iterations: int, tolerance: float) -> tuple[Model, Floats]:
     """Fit as ``hmm.fit`` does: same start, bounds and stopping rule."""
-    chain = _hmmlearn(first_guess(x, states, stickiness), iterations, tolerance * len(x)).fit(x)
+    chain = _hmmlearn(start, iterations, tolerance * len(x)).fit(x)
     model = Model(chain.startprob_, chain.transmat_, chain.means_, chain._covars_.copy())
     return by_variance(model), np.asarray(chain.monitor_.history)
 

@@ -10,7 +10,7 @@ from mlfactory.regime import hmm
 from mlfactory.regime.params import Params
 from mlfactory.regime.windows import log, moving_sum
 
-Fit = Callable[[Floats, int, float, int, float], tuple[hmm.Model, Floats]]
+Fit = Callable[[Floats, hmm.Model, int, float], tuple[hmm.Model, Floats]]
 Filter = Callable[[hmm.Model, Floats], tuple[Floats, Floats]]
 _RANGE_FLOOR_TICKS: Final = 0.5  # a bar without a range counts as half a tick
 
@@ -50,8 +50,13 @@ def longest_period(params: Params, bar_minutes: int) -> int:
 
 
 def bars_needed(params: Params, bar_minutes: int) -> int:
-    """Count the bars, up to and including its own, that a filtered value depends on."""
+    """Count the bars, up to and including its own, that a filtered value needs, and depends on if starts are cold."""
     return params.realised_bars + params.window_bars + longest_period(params, bar_minutes)
+
+
+def unbounded(params: Params) -> list[str]:
+    """Name the columns whose values depend on all earlier bars, however old: none unless fits start warm."""
+    return names(params) if params.warm_start else []
 
 
 def names(params: Params) -> list[str]:
@@ -63,7 +68,8 @@ def walk_forward(bars: Bars, params: Params) -> dict[str, Floats]:
     """Compute the columns of one segment, each row from bars up to and including its own; NaN during warm-up.
 
     At the first bar s of a period the model is fitted on the ``window_bars`` observations before s. The
-    filter starts ``burn_in_bars`` before s from the fitted start distribution and serves the period's rows.
+    filter starts ``burn_in_bars`` before s from the fitted start distribution and serves the period's rows. A fit
+    starts from its own window alone or, where ``warm_start`` is set, from the fit before.
 
     Returns:
         ``hmm_state``: most likely state, 0 the calmest; ``hmm_p<state>``: filtered probability;
@@ -76,11 +82,18 @@ def walk_forward(bars: Bars, params: Params) -> dict[str, Floats]:
     seen = observations(bars, params)
     instants = refits(bars, params)
     ends = np.append(instants[1:], n)[: len(instants)]
+    model: hmm.Model | None = None
+    units: tuple[Floats, Floats] | None = None
     for begin, end in zip(instants, ends, strict=True):
         window = begin - params.window_bars
-        mean, deviation = hmm.moments(seen[window:begin])
-        x = (seen[window:end] - mean) / deviation
-        model, _ = fit(x[: params.window_bars], k, params.stickiness, params.iterations, params.tolerance)
+        earlier, units = units, hmm.moments(seen[window:begin])
+        x = (seen[window:end] - units[0]) / units[1]
+        inside = x[: params.window_bars]
+        if params.warm_start and model is not None and earlier is not None:
+            start = hmm.next_guess(model, earlier, units)
+        else:
+            start = hmm.first_guess(inside, k, params.stickiness)
+        model, _ = fit(inside, start, params.iterations, params.tolerance)
         lead = params.burn_in_bars
         filtered, loglik = run_filter(model, x[params.window_bars - lead :])
         out[begin:end, 0] = filtered[lead:].argmax(axis=1)
