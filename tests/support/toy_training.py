@@ -1,4 +1,4 @@
-"""A tiny matrix and index with known truth, and the train stage run on them."""
+"""A tiny matrix, raw bars and an index with known truth, and the train stage run on them."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -11,23 +11,77 @@ import pytest
 
 from mlfactory.common.artifacts import read_json, write_matrix
 from mlfactory.common.index import Index, write_index
+from mlfactory.common.multi_resolution import BarWindows
 from mlfactory.common.predictions import Predictions, read_predictions
+from mlfactory.common.raw_bars import CHANNELS, RawBars, depths, write_raw_bars
 from mlfactory.common.splits import REFIT, blocks, fold_codes, k_fold, refit_codes
 from mlfactory.common.stage import Summary, call
+from mlfactory.models.bundle import Contract, steps_of
+from mlfactory.models.protocol import Model
+from mlfactory.models.registry import models
 from mlfactory.train.stage import run
 
 ROWS, HORIZON, STRIDE, EMBARGO = 900, 6, 2, 8
+FIRST_BAR = 100
+TIMEFRAMES = (1, 5)
+EXTRA_MODELS = Path(__file__).parent / "extra_models"
+"""A folder for ``MLF_MODELS``: a multi-resolution model that needs no network."""
 COLUMNS = ("signal", "noise_a", "noise_b", "level")
 OUTPUTS = ("fold_predictions", "test_predictions", "model", "fit")
 
 
 @dataclass(frozen=True)
 class Data:
-    """A matrix, its index and the truth about all rows, the locked test included."""
+    """A matrix, raw bars, their index and the truth about all rows, the locked test included."""
 
     values: np.ndarray
     index: Index
     label: np.ndarray
+    raw: RawBars
+
+    def source(self, model: Model) -> Any:
+        """What a model reads of the data."""
+        return BarWindows.of(self.raw, steps_of(model)) if model.input == "multi_resolution" else self.values
+
+    def contract(self, name: str, model: Model) -> Contract:
+        """What the stage would state of a model of that name."""
+        info = models()[name]
+        raw = model.input == "multi_resolution"
+        return Contract(
+            model=name,
+            family=info.family,
+            horizon=HORIZON,
+            feature_set=info.feature_set,
+            columns=self.raw.channels if raw else COLUMNS,
+            steps=steps_of(model),
+            timeframes=TIMEFRAMES if raw else (),
+        )
+
+
+def raw_bars(values: np.ndarray, segment: np.ndarray, rng: np.random.Generator) -> RawBars:
+    """Bars of one and five minutes before and at each row; the last bar's return is the row's first column."""
+    n = FIRST_BAR + ROWS
+    step = np.r_[rng.normal(size=FIRST_BAR), values[:, 0]] * 1e-3
+    close = 4000 * np.exp(np.cumsum(step))
+    opened = np.r_[close[0], close[:-1]]
+    wide = 1 + np.abs(rng.normal(size=(2, n))) * 1e-4
+    base = np.column_stack(
+        [opened, np.maximum(opened, close) * wide[0], np.minimum(opened, close) / wide[1], close]
+    )
+    segment = np.r_[np.full(FIRST_BAR, segment[0]), segment]
+    tables, first, end, depth = {}, {}, [], []
+    for minutes in TIMEFRAMES:
+        start = np.arange(0, n, minutes)  # five divides both segments
+        part = base.reshape(-1, minutes, 4)
+        tables[minutes] = np.column_stack(
+            [part[:, 0, 0], part[..., 1].max(1), part[..., 2].min(1), part[:, -1, 3]]
+        )
+        first[minutes] = start
+        last = np.searchsorted(start + minutes - 1, np.arange(FIRST_BAR, n), side="right") - 1
+        last = np.where(segment[start[last]] == segment[FIRST_BAR:], last, -1).astype(np.int32)
+        end.append(last)
+        depth.append(depths(segment[start], last))
+    return RawBars(TIMEFRAMES, tables, first, np.stack(end, 1), np.stack(depth, 1), 5, CHANNELS[:4], {})
 
 
 def make_data(seed: int = 0, *, cut: int = 450) -> Data:
@@ -38,7 +92,7 @@ def make_data(seed: int = 0, *, cut: int = 450) -> Data:
     score = 2.5 * values[:, :1] * np.array([-1.0, 0.0, 1.0])
     p = np.exp(score) / np.exp(score).sum(axis=1, keepdims=True)
     label = (rng.random(ROWS)[:, None] > np.cumsum(p, axis=1)).sum(axis=1).clip(max=2).astype(np.int8)
-    bar = np.arange(ROWS) + 100
+    bar = np.arange(ROWS) + FIRST_BAR
     end = bar + rng.integers(1, HORIZON + 1, ROWS)
     test = ROWS * 4 // 5
     events = np.arange(0, ROWS, STRIDE)
@@ -53,11 +107,12 @@ def make_data(seed: int = 0, *, cut: int = 450) -> Data:
     )
     code[development, REFIT] = refit
     code[events[events >= test], REFIT] = 3
+    segment = (np.arange(ROWS) >= cut).astype(np.int64)
     shown = np.isin(np.arange(ROWS), known)
     index = Index(
         bar=bar,
         minute=bar + 28_000_000,
-        segment=(np.arange(ROWS) >= cut).astype(np.int64),
+        segment=segment,
         session=np.full(ROWS, 20_000),
         event=np.isin(np.arange(ROWS), events),
         horizons=(HORIZON,),
@@ -69,7 +124,7 @@ def make_data(seed: int = 0, *, cut: int = 450) -> Data:
         code={HORIZON: code},
         facts={"embargo_bars": EMBARGO},
     )
-    return Data(values, index, label)
+    return Data(values, index, label, raw_bars(values, segment, rng))
 
 
 @dataclass(frozen=True)
@@ -97,7 +152,7 @@ def data() -> Data:
 
 @pytest.fixture(scope="session")
 def inputs(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the artifacts ``index``, ``boosting_optimal`` and ``neural_optimal``."""
+    """A folder with the artifacts ``index``, ``boosting_optimal``, ``neural_optimal`` and ``transformer_raw``."""
     folder = tmp_path_factory.mktemp("inputs")
     write_inputs(folder, data)
     return folder
@@ -109,6 +164,7 @@ def write_inputs(folder: Path, data: Data) -> None:
     columns = {name: data.values[:, j] for j, name in enumerate(COLUMNS)}
     for name in ("boosting_optimal", "neural_optimal"):
         write_matrix(folder / name, columns, {**about, "artifact": name})
+    write_raw_bars(folder / "transformer_raw", data.raw, {**about, "artifact": "transformer_raw"})
 
 
 @pytest.fixture(scope="session")
@@ -117,8 +173,6 @@ def train(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Train:
 
     def start(model: str, /, params: Mapping[str, Any] | None = None, **changes: Any) -> Trained:
         from toy_models import toy
-
-        from mlfactory.models.registry import models
 
         folder = tmp_path_factory.mktemp(model)
         known = model in models()

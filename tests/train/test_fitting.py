@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from toy_models import toy
-from toy_training import COLUMNS, EMBARGO, HORIZON, Data
+from toy_training import COLUMNS, EMBARGO, EXTRA_MODELS, HORIZON, TIMEFRAMES, Data
 
 from mlfactory.common.artifacts import sha256
 from mlfactory.common.errors import InputError
+from mlfactory.common.multi_resolution import BarWindows
 from mlfactory.common.scaling import Scaler
-from mlfactory.common.splits import HELD_OUT, INNER, REFIT, TRAIN
+from mlfactory.common.splits import HELD_OUT, INNER, REFIT, TRAIN, clear_of
 from mlfactory.models.bundle import Bundle, Contract, Inputs, steps_of
 from mlfactory.models.registry import load_model, models
 from mlfactory.train.fitting import FoldRows, fit_fold, fold_rows, row_weights
@@ -26,21 +27,28 @@ Fit = Callable[[str, Data, int], Bundle]
 
 def fit(name: str, data: Data, fold: int, rows: FoldRows | None = None) -> Bundle:
     """Fit as the stage does, or on other rows than the index's."""
-    info = models()[name]
     model = load_model(name)(**toy(name))
-    contract = Contract(name, info.family, HORIZON, info.feature_set, COLUMNS, steps_of(model))
-    return fit_fold(model, contract, data.values, data.index, fold, rows).bundle
+    return fit_fold(model, data.contract(name, model), data.source(model), data.index, fold, rows).bundle
 
 
 def with_garbage(data: Data, fold: int) -> Data:
-    """Change features, labels and returns of all rows that the fold's model must not read; spans part the rows."""
+    """Change all that the fold's model must not read: features, raw bars, labels, returns; spans part the rows."""
     sealed = data.index.sealed(HORIZON, fold)
-    values = data.values.copy()
-    values[sealed] = 1e6 * np.random.default_rng(9).normal(size=(sealed.sum(), values.shape[1]))
+    values, rng = data.values.copy(), np.random.default_rng(9)
+    values[sealed] = 1e6 * rng.normal(size=(sealed.sum(), values.shape[1]))
+    raw = replace(data.raw, tables={minutes: garbled(data, minutes, fold, rng) for minutes in TIMEFRAMES})
     label = data.index.label[HORIZON].copy()
     label[sealed] = 2 - np.maximum(label[sealed], 0)
     net = {HORIZON: np.where(sealed, 7.0, data.index.long_net[HORIZON])}
-    return replace(data, values=values, index=replace(data.index, label={HORIZON: label}, long_net=net))
+    index = replace(data.index, label={HORIZON: label}, long_net=net)
+    return replace(data, values=values, raw=raw, index=index)
+
+
+def garbled(data: Data, minutes: int, fold: int, rng: np.random.Generator) -> np.ndarray:
+    """Bars of a timeframe, with other prices wherever a bar holds a minute that is sealed."""
+    table, first = data.raw.tables[minutes], data.raw.first[minutes]
+    meets = ~clear_of(data.index.sealed_bars(HORIZON, fold), first, first + minutes - 1)
+    return np.where(meets[:, None], table * rng.uniform(0.5, 2.0, table.shape), table)
 
 
 def traces(fit: Fit, name: str, data: Data, fold: int, folder: Path) -> list[str]:
@@ -69,7 +77,7 @@ def scaled_on_all_rows(name: str, data: Data, fold: int) -> Bundle:
     honest = fit(name, data, fold)
     scaler = Scaler.fit(honest.model.scaling, data.values)
     rows = fold_rows(data.index, HORIZON, fold, steps_of(honest.model)).train
-    X = Inputs(honest.model, scaler, data.values).at(rows)
+    X = Inputs(honest.model, scaler, data.source(honest.model)).at(rows)
     model = type(honest.model)(**honest.model.settings()).fit(
         X, data.index.label[HORIZON][rows], np.ones(len(rows))
     )
@@ -108,6 +116,53 @@ def windows_not_cleared(name: str, data: Data, fold: int) -> Bundle:
 )
 def test_a_leak_would_be_caught(name: str, leak: Fit, trace: str, data: Data, tmp_path: Path) -> None:
     assert trace in traces(leak, name, data, 0, tmp_path)
+
+
+# Windows of several timeframes; a model that needs no network stands for those that do.
+
+
+@pytest.fixture
+def linear_windows(monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("MLF_MODELS", str(EXTRA_MODELS))
+    return "linear_windows"
+
+
+@EVERY_FOLD
+def test_held_out_rows_leave_no_trace_in_windows_of_several_timeframes(
+    linear_windows: str, fold: int, data: Data, tmp_path: Path
+) -> None:
+    assert traces(fit, linear_windows, data, fold, tmp_path) == []
+
+
+def cleared_as_rows_are(name: str, data: Data, fold: int) -> Bundle:
+    """A fold that clears its windows as if each reached back ``steps`` minutes in every timeframe."""
+    model = load_model(name)(**toy(name))
+    source = data.source(model)
+    as_rows = fold_rows(data.index, HORIZON, fold, model.steps)
+    train = as_rows.train[source.full[as_rows.train]]
+    return fit(name, data, fold, replace(as_rows, train=train))
+
+
+def test_windows_cleared_by_rows_alone_would_be_caught(
+    linear_windows: str, data: Data, tmp_path: Path
+) -> None:
+    assert "coefficients.npy" in traces(cleared_as_rows_are, linear_windows, data, 0, tmp_path)
+
+
+@EVERY_FOLD
+def test_no_bar_of_a_window_that_is_learned_from_is_sealed(fold: int, data: Data) -> None:
+    windows = BarWindows.of(data.raw, 5)
+    rows = fold_rows(data.index, HORIZON, fold, 5, windows)
+    sealed = [range(a, min(b, 10_000) + 1) for a, b in data.index.sealed_bars(HORIZON, fold)]
+    for row in (*rows.train, *rows.inner):
+        for k, minutes in enumerate(TIMEFRAMES):
+            last = data.raw.end[row, k]
+            first = data.raw.first[minutes][last - 4]
+            stop = data.raw.first[minutes][last] + minutes - 1
+            assert windows.first_bar[row] <= first
+            assert stop <= data.index.bar[row]
+            assert not any(bar in part for part in sealed for bar in range(first, stop + 1))
+    assert len(rows.train) > 50
 
 
 @EVERY_FOLD

@@ -4,15 +4,27 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from toy_training import COLUMNS, HORIZON, OUTPUTS, Data, Train, Trained, make_data, write_inputs
+from toy_training import (
+    COLUMNS,
+    EXTRA_MODELS,
+    HORIZON,
+    OUTPUTS,
+    Data,
+    Train,
+    Trained,
+    make_data,
+    write_inputs,
+)
 
 import mlfactory
 from mlfactory.common.artifacts import read_folder, read_provenance, sha256
 from mlfactory.common.errors import InputError
+from mlfactory.common.multi_resolution import BarWindows
 from mlfactory.common.splits import HELD_OUT, REFIT
 from mlfactory.models.bundle import Bundle
 
@@ -101,6 +113,45 @@ def test_artifacts_state_their_inputs_and_no_path(trained: Trained, inputs: Path
         assert facts["inputs"]["index"] == sha256(inputs / "index")
         assert str(inputs.parent) not in str(facts)
     assert trained.fit["inputs"]["index"] == sha256(inputs / "index")
+
+
+# Windows of several timeframes, from the artifact to the saved model and back.
+
+
+@pytest.fixture
+def windowed(train: Train, monkeypatch: pytest.MonkeyPatch) -> Trained:
+    monkeypatch.setenv("MLF_MODELS", str(EXTRA_MODELS))
+    return train("linear_windows", {"steps": 5})
+
+
+def test_a_model_of_several_timeframes_is_trained_saved_and_served(windowed: Trained, data: Data) -> None:
+    full = BarWindows.of(data.raw, 5).full
+    for kind, folds in (("fold_predictions", (0, 1)), ("test_predictions", (REFIT,))):
+        predicted = windowed.predictions(kind)
+        held = np.concatenate([data.index.rows(HORIZON, fold, HELD_OUT) for fold in folds])
+        np.testing.assert_array_equal(predicted.row, held[full[held]])
+        label = data.label[predicted.row]
+        frequency = np.bincount(data.label, minlength=3) / len(data.label)
+        assert (
+            log_loss(predicted.probability, label)
+            < log_loss(np.tile(frequency, (len(label), 1)), label) - 0.1
+        )
+    bundle = Bundle.load(windowed.folder / "model")
+    row, probability = bundle.predict(data.raw, data.index.segment, np.arange(len(data.index)))
+    np.testing.assert_array_equal(row, np.flatnonzero(full))
+    same = np.isin(row, predicted.row)
+    np.testing.assert_array_equal(probability[same], predicted.probability)
+
+
+def test_its_contract_states_timeframes_channels_and_steps(windowed: Trained, data: Data) -> None:
+    bundle = Bundle.load(windowed.folder / "model")
+    assert bundle.contract.timeframes == (1, 5)
+    assert bundle.contract.columns == ("open", "high", "low", "close")
+    assert bundle.contract.steps == 5
+    assert bundle.contract.feature_set == "transformer_raw"
+    other = replace(data.raw, timeframes=(1, 15))
+    with pytest.raises(InputError, match=r"have timeframes \(1, 15\); linear_windows was fitted on \(1, 5\)"):
+        bundle.predict(other, data.index.segment, np.arange(20))
 
 
 @pytest.mark.parametrize(

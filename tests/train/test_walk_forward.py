@@ -5,11 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from toy_models import toy
-from toy_training import COLUMNS, EMBARGO, HORIZON, Data
+from toy_training import EMBARGO, EXTRA_MODELS, HORIZON, Data
 
 from mlfactory.common.index import Index
 from mlfactory.common.splits import HELD_OUT, REFIT, Split, blocks, fold_codes, k_fold, walk_forward
-from mlfactory.models.bundle import Contract, steps_of
 from mlfactory.models.registry import load_model, models
 from mlfactory.train.fitting import FoldFit, fit_fold
 
@@ -30,22 +29,24 @@ def cut(data: Data, n_blocks: int, splits: list[Split]) -> Data:
 
 
 def with_garbage_after(data: Data, row: int) -> Data:
-    """Change the features of all later rows and every label that is not finished at ``row``."""
+    """Change later rows, bars that close later, and every label that is not finished at ``row``."""
     index = data.index
     values = data.values.copy()
     values[row + 1 :] = 1e6 * np.random.default_rng(9).normal(size=values[row + 1 :].shape)
+    tables = {}
+    for minutes, table in data.raw.tables.items():
+        after = data.raw.first[minutes] + minutes - 1 > index.bar[row]
+        tables[minutes] = np.where(after[:, None], table * 1.5, table)
     label = index.label[HORIZON]
     unfinished = (label >= 0) & (index.end[HORIZON] > index.bar[row])
     other = {HORIZON: np.where(unfinished, 2 - label, label).astype(np.int8)}
-    return replace(data, values=values, index=replace(index, label=other))
+    changed = replace(index, label=other)
+    return replace(data, values=values, raw=replace(data.raw, tables=tables), index=changed)
 
 
 def fit(name: str, data: Data, fold: int) -> FoldFit:
     model = load_model(name)(**toy(name))
-    contract = Contract(
-        name, models()[name].family, HORIZON, models()[name].feature_set, COLUMNS, steps_of(model)
-    )
-    return fit_fold(model, contract, data.values, data.index, fold)
+    return fit_fold(model, data.contract(name, model), data.source(model), data.index, fold)
 
 
 def middle(index: Index, fold: int) -> int:
@@ -68,6 +69,16 @@ def test_what_comes_after_a_row_does_not_change_what_was_said_of_it(name: str, f
     walked = cut(data, FOLDS + 1, walk_forward(FOLDS))
     after = with_garbage_after(walked, middle(walked.index, fold))
     assert known_then(name, after, fold) == known_then(name, walked, fold)
+
+
+@pytest.mark.parametrize("fold", range(FOLDS))
+def test_what_comes_after_a_row_does_not_change_windows_of_several_timeframes(
+    fold: int, data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLF_MODELS", str(EXTRA_MODELS))
+    walked = cut(data, FOLDS + 1, walk_forward(FOLDS))
+    after = with_garbage_after(walked, middle(walked.index, fold))
+    assert known_then("linear_windows", after, fold) == known_then("linear_windows", walked, fold)
 
 
 def test_a_fold_that_trains_on_later_rows_is_caught(data: Data) -> None:
