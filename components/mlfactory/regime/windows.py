@@ -38,14 +38,16 @@ def decayed_sum(x: Floats, width: int, decay: float) -> Floats:
         while rest > 0:
             if rest & 1:
                 shift, weight = width - 1 - taken, decay**taken
-                for i in range(end - begin):
-                    out[begin + i] += weight * now[shift + i]
+                total, part = out[begin:end], now[shift : shift + end - begin]
+                for i in range(len(total)):
+                    total[i] += weight * part[i]
                 taken += span
             rest >>= 1
             if rest > 0:
                 weight = decay**span
-                for i in range(span, size):
-                    doubled[i] = now[i] + weight * now[i - span]
+                both, late, early = doubled[span:size], now[span:size], now[: size - span]
+                for i in range(len(both)):
+                    both[i] = late[i] + weight * early[i]
                 doubled[:span] = 0.0
                 now, doubled = doubled, now
                 span *= 2
