@@ -35,7 +35,9 @@ def by_pandas(bars: Bars, step: int) -> Folded:
         whole["session"], whole["opened"] = 0, pd.Timestamp(0, tz="UTC")
         whole["closed"] = pd.Timestamp("2200-01-01", tz="UTC")
     how = {"open": "first", "high": "max", "low": "min", "close": "last", "volume": "sum"}
-    begins = whole.groupby(["segment", "session"]).apply(lambda rows: rows.index[0])
+    begins = whole.groupby(["segment", "session"]).apply(
+        lambda rows: min(rows.index[0], rows["opened"].iloc[0])
+    )
     ends = begins.groupby("segment").shift(-1, fill_value=pd.Timestamp("2200-01-01", tz="UTC"))
     parts = []
     whole["late"] = whole.index >= whole["closed"]
@@ -149,6 +151,55 @@ def test_bins_do_not_depend_on_where_the_series_starts(step: int, continuous: bo
             np.testing.assert_array_equal(getattr(whole, name)[same], getattr(part, name)[1:])
 
 
+def test_a_bin_is_known_when_the_clock_says_so_whatever_bars_follow(toy: tuple[Bars, Ladder]) -> None:
+    bars, ladder = toy
+    last = {day: bars.session_close[bars.session == day][0] for day in np.unique(bars.session)}
+    for step in [*STEPS, *LONG]:
+        table = ladder.tables[step]
+        closes = [close for start in table.start for close in [min(c for c in last.values() if c > start)]]
+        np.testing.assert_array_equal(table.known, np.minimum(table.start + step, closes))
+
+
+@EVERY_STEP
+def test_a_row_sees_the_latest_bar_that_is_known_when_it_closes(toy: tuple[Bars, Ladder], step: int) -> None:
+    bars, ladder = toy
+    table, at = ladder.tables[step], ladder.column(step)
+    for row in range(0, len(bars), 17):
+        known = np.flatnonzero((table.known <= bars.close_minute[row]) & (table.segment == bars.segment[row]))
+        assert at[row] == (known[-1] if len(known) else NONE)
+
+
+@EVERY_STEP
+def test_bars_that_are_absent_after_a_bin_neither_close_nor_keep_it(
+    toy: tuple[Bars, Ladder], step: int
+) -> None:
+    bars, ladder = toy
+    table = ladder.tables[step]
+    j = len(table) // 2
+    gone = (bars.minute >= table.known[j]) & (bars.minute < table.known[j] + 20)
+    kept = {name: v[~gone] for name, v in vars(bars).items() if isinstance(v, np.ndarray)}
+    thinned = build(replace(bars, **kept), [step])
+    same = int(np.flatnonzero(thinned.tables[step].start == table.start[j])[0])
+    assert thinned.tables[step].known[same] == table.known[j]
+    first = int(np.flatnonzero(kept["minute"] + 1 >= table.known[j])[0])
+    assert thinned.column(step)[first] == same
+    assert first == 0 or thinned.column(step)[first - 1] < same
+
+
+@pytest.mark.parametrize("continuous", [False, True])
+def test_any_multiple_is_a_step_and_no_step_changes_another(continuous: bool) -> None:
+    instrument = Instrument(**{**TOY.model_dump(), "calendar": "24/7"}) if continuous else TOY
+    bars = make_bars(4000, instrument=instrument)
+    alone = build(bars, STEPS)
+    together = build(bars, sorted([*STEPS, *LONG, 3, 7, 90, 100, 1000, 4000]))
+    for step in STEPS:
+        np.testing.assert_array_equal(alone.column(step), together.column(step))
+        for name, column in vars(alone.tables[step]).items():
+            np.testing.assert_array_equal(column, getattr(together.tables[step], name))
+    for step in (3, 7, 90, 100, 1000, 4000):
+        assert_equals_pandas(bars, together, step)
+
+
 def test_the_declared_lookback_holds_the_bars_that_a_row_sees() -> None:
     bars = make_bars(4000, hole=False)
     for step in STEPS:
@@ -221,6 +272,63 @@ def test_a_bar_that_reaches_over_the_end_of_its_bin_holds_it_back() -> None:
     ladder = build(tiny([2, 7, 12, 17], bar_minutes=5), [15])
     np.testing.assert_array_equal(ladder.tables[15].known, [17])
     np.testing.assert_array_equal(ladder.column(15), [NONE, NONE, 0, 0])
+
+
+def sessions(minute: list[int], hours: list[tuple[int, int]]) -> Bars:
+    """One-minute bars, each of the last session that opens by then; ``hours`` are (open, close)."""
+    bars = tiny(minute)
+    of = np.searchsorted([opened for opened, _ in hours], minute, side="right") - 1
+    opened, closed = np.array(hours)[of].T
+    return replace(bars, session=of, session_open=opened, session_close=closed)
+
+
+@pytest.mark.parametrize(
+    ("step", "first", "second"),
+    [
+        (25, [0, 25, 50, 75], [180, 205, 230, 255]),
+        (45, [0, 45, 90], [180, 225, 270]),
+        (240, [0], [180]),
+    ],
+)
+def test_bins_start_at_the_open_of_each_session_and_the_last_is_cut_at_its_close(
+    step: int, first: list[int], second: list[int]
+) -> None:
+    # 100 minutes of trading, 80 of rest: neither 25 nor 45 divides the way from one open to the next
+    bars = sessions([*range(100), *range(180, 280), 400], [(0, 100), (180, 280), (400, 500)])
+    for part in (bars, bars[37:]):
+        table = build(part, [step]).tables[step]
+        starts = np.array([*first, *second])
+        np.testing.assert_array_equal(table.start, starts[starts > part.minute[0] - step])
+        known = np.array([*np.minimum(np.add(first, step), 100), *np.minimum(np.add(second, step), 280)])
+        np.testing.assert_array_equal(table.known, known[starts > part.minute[0] - step])
+
+
+@pytest.mark.parametrize("step", [25, 45])
+def test_a_market_that_never_closes_counts_bins_from_the_epoch(step: int) -> None:
+    always = Instrument(**{**TOY.model_dump(), "calendar": "24/7"})
+    midnight = 19_723 * 1440
+    bars = replace(tiny(list(range(midnight - 70, midnight + 70))), instrument=always)
+    table = build(bars, [step]).tables[step]
+    assert len(table) > 2
+    assert not (table.start % step).any()
+    assert (midnight in table.start) == (1440 % step == 0)  # a bin of 25 minutes goes on over midnight
+    np.testing.assert_array_equal(table.known, table.start + step)
+
+
+def test_both_ages_by_hand() -> None:
+    bars = sessions([0, 9, 15, 20, 43, 44, 53], [(0, 23), (43, 66)])
+    ladder = build(bars, [10])
+    # bins [0, 10), [10, 20) and [20, 23), cut at the close; [43, 53) is known at 53
+    np.testing.assert_array_equal(ladder.tables[10].known, [10, 20, 23, 53])
+    np.testing.assert_array_equal(ladder.age(10), [np.nan, 0, 6, 1, 21, 22, 1])
+    np.testing.assert_array_equal(ladder.age(10, "session"), [np.nan, 0, 6, 1, 1, 2, 1])
+
+
+def test_trades_after_a_close_end_their_bin_where_the_next_session_opens() -> None:
+    bars = sessions([20, 25, 33, 34], [(0, 23), (30, 53)])
+    table = build(bars, [10]).tables[10]
+    np.testing.assert_array_equal(table.start, [20, 23])
+    np.testing.assert_array_equal(table.known, [23, 30])  # not 33, when the next bar arrives
 
 
 def test_session_age_does_not_count_the_hours_between_sessions() -> None:

@@ -96,7 +96,7 @@ def _stream(  # noqa: C901, PLR0915  (a call inside the loop would copy every ar
         ends_run = i + 1 == stop
         if ends_run or minute[i + 1] >= nearest:
             close = minute[i] + bar_minutes
-            after = NEVER if ends_run and not runs.continues[run] else minute[i + 1]
+            after = runs.after[run] if ends_run else minute[i + 1]
             for s in range(steps):
                 k = source[s]
                 if k >= 0 and (ends_run or after >= edge[k]):
@@ -112,7 +112,7 @@ def _stream(  # noqa: C901, PLR0915  (a call inside the loop would copy every ar
         rest = row[own:]
         for j in range(len(seen)):
             rest[j] = seen[j]
-        if ends_run and not runs.continues[run]:
+        if ends_run and runs.after[run] == NEVER:
             seen[:], late[:] = np.nan, False
 
 

@@ -28,8 +28,8 @@ class Runs(NamedTuple):
     shift: Ints
     """what to add to a minute to read the clock that runs only inside sessions"""
     segment: Ints
-    continues: NDArray[np.bool_]
-    """whether the next run belongs to the same segment"""
+    after: Ints
+    """where the next run of the same segment begins: at its session's open, or before it with a bar; else ``NEVER``"""
 
 
 class Bins(NamedTuple):
@@ -115,8 +115,9 @@ def runs_of(bars: Bars) -> Runs:
         # a session that two segments share counts once
         fresh = np.diff(session, prepend=session[:1] - 1) != 0
         shift = np.cumsum(np.where(fresh, limit - anchor, 0)) - limit
-    continues = np.append(segment[1:] == segment[:-1], False)
-    return Runs(stop, anchor, limit, shift, segment, continues)
+    begin = np.minimum(anchor[1:], bars.minute[stop[:-1]])
+    after = np.append(np.where(segment[1:] == segment[:-1], begin, NEVER), [NEVER] * (len(stop) > 0))
+    return Runs(stop, anchor, limit, shift, segment, after)
 
 
 @kernel
@@ -213,19 +214,19 @@ def _fold(  # noqa: PLR0915  (a call inside the loop would copy every array's de
                 i += 1
             bins.high[at], bins.low[at], bins.volume[at] = high, low, volume
             bins.close[at] = source.close[i - 1]
-            row, follows = source.last[i - 1], i < stop or runs.continues[run]
-            close = minute[row] + bar_minutes
-            known = bin_known(edge, close, minute[row + 1] if follows else NEVER)
+            row, close = source.last[i - 1], minute[source.last[i - 1]] + bar_minutes
+            after = minute[row + 1] if i < stop else runs.after[run]
+            known = bin_known(edge, close, after)
             seen = row if known <= close else row + 1
             bins.last[at], bins.segment[at] = row, runs.segment[run]
             bins.known[at], bins.session_known[at] = known, known + runs.shift[run]
             alignment[done:seen] = closed
             done = seen
-            unfinished[run] = seen > row and not follows
+            unfinished[run] = seen > row and after == NEVER
             closed, count = (closed, count) if unfinished[run] else (count, count + 1)
             at += 1
         bins.stop[run] = at
-        if not runs.continues[run]:
+        if runs.after[run] == NEVER:
             alignment[done : runs.stop[run]] = closed
             done, closed = runs.stop[run], NONE
     return bins.stop[unfinished] - 1
@@ -245,13 +246,14 @@ def bin_span(begin: int, edge: int, step: int, anchor: int, limit: int) -> tuple
 def bin_known(edge: int, close: int, after: int) -> int:
     """Tell when a bin is known.
 
-    A bar that reaches over the end of its bin holds the bin back until it closes. Bins of trades after a session
-    close, which no clock has ended, end where the segment's next bar opens.
+    A bar that reaches over the end of its bin holds the bin back until it closes. A bin of trades after a session's
+    close ends where the next session opens, if no clock has ended it by then.
 
     Args:
         edge: where it ends by the calendar.
         close: when its last bar closes; a row sees bins that are known by then.
-        after: where the segment's next bar opens.
+        after: where the next bar opens or, after the last one of a session, the next session; ``NEVER`` after the
+            last one of a segment.
     """
     return min(max(edge, close), after)
 
