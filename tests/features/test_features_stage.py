@@ -124,6 +124,20 @@ def test_steps_up_to_the_base_yield_no_columns(tmp_path: Path) -> None:
     assert facts["lookback"]["rsi_14_60m"] == (15 + 2) * 60 / 5
 
 
+def test_long_steps_add_their_columns_and_change_no_other(
+    given: dict[str, Path], series: Bars, tmp_path: Path
+) -> None:
+    mtf = {"groups": ["mtf"]}
+    call(run, {**given, "features": tmp_path / "usual", "params": mtf})
+    steps = [*chain.STEPS, 240, 1440]
+    write_ladder(tmp_path / "mtf", build(series, steps), provenance("mtf", "mtf", {}, {}))
+    call(run, {**given, "mtf": tmp_path / "mtf", "features": tmp_path / "long", "params": mtf})
+    usual, long = (read_table(tmp_path / name, "features")[0] for name in ("usual", "long"))
+    pd.testing.assert_frame_equal(usual, long[usual.columns])
+    added = {name.rpartition("_")[2] for name in set(long.columns) - set(usual.columns)}
+    assert added == {"240m", "1440m"}
+
+
 def test_selected_columns_have_the_values_they_have_among_all(
     written: tuple[Path, Summary], given: dict[str, Path], tmp_path: Path
 ) -> None:

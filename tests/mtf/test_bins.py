@@ -353,9 +353,10 @@ def test_steps_below_the_bars_are_left_out_with_a_note() -> None:
     assert usable([60, 1, 5, 5], 5) == ([5, 60], ["1 min left out: the bars have 5 minutes"])
 
 
-def test_a_step_that_is_no_multiple_is_an_error_that_names_it() -> None:
-    with pytest.raises(InputError, match="holds 20: bars of 15 minutes give multiples of 15"):
-        usable([15, 20], 15)
+def test_a_step_that_is_no_multiple_is_an_error_that_names_it_and_those_that_are() -> None:
+    message = r"holds 20: bars of 15 minutes give multiples of 15; of \[1, 15, 20, 45\] that is 15, 45"
+    with pytest.raises(InputError, match=message):
+        usable([15, 20, 45, 1], 15)
 
 
 def test_no_usable_step_is_an_error() -> None:

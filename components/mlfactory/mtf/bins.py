@@ -58,11 +58,13 @@ def usable(steps: Sequence[int], bar_minutes: int) -> tuple[list[int], list[str]
     """
     wanted = sorted(set(steps))
     kept = [step for step in wanted if step >= bar_minutes]
-    for step in kept:
-        if step % bar_minutes:
-            raise InputError(
-                f"mtf.steps holds {step}: bars of {bar_minutes} minutes give multiples of {bar_minutes}"
-            )
+    fit = [step for step in kept if step % bar_minutes == 0]
+    if odd := sorted({*kept} - {*fit}):
+        listed = ", ".join(map(str, fit)) or "none"
+        raise InputError(
+            f"mtf.steps holds {odd[0]}: bars of {bar_minutes} minutes give multiples of {bar_minutes}; of "
+            f"{wanted} that is {listed}"
+        )
     if not kept:
         raise InputError(f"mtf.steps is {wanted}: no step is as long as a bar of {bar_minutes} minutes")
     small = [step for step in wanted if step < bar_minutes]
