@@ -1,7 +1,8 @@
 """The resolved configuration of a run: stage defaults, then a preset, then ``--set``, each key checked.
 
 A preset, the file ``config.yaml`` that a run saves and the keys of ``--set`` have one shape: ``seed``,
-``symbol``, ``source``, ``models``, a section per stage, and ``model.<name>`` for a model's hyper-parameters.
+``symbol``, ``source``, ``models``, a section per stage, ``model.<name>`` for a model's hyper-parameters, and
+``reading.<model or family>`` for what it reads: its feature set, scaling and selection of columns.
 """
 
 import importlib
@@ -17,6 +18,7 @@ from mlfactory.common.artifacts import clean
 from mlfactory.common.errors import InputError
 from mlfactory.common.params import Params, parse
 from mlfactory.models import registry
+from mlfactory_pipelines import readings
 
 SECTIONS = ("ingest", "regime", "mtf", "features", "labels", "dataset", "oof", "stacking", "report")
 PRESETS = Path(__file__).parent / "presets"
@@ -43,6 +45,8 @@ class Plan:
     """complete parameters of each stage, as JSON values without nulls"""
     hyper: Mapping[str, Tree]
     """complete hyper-parameters of each chosen model, likewise"""
+    reading: Mapping[str, Tree]
+    """per family or model, how it reads what it is given, as far as stated"""
 
     @property
     def horizons(self) -> list[int]:
@@ -54,13 +58,16 @@ class Plan:
         families: dict[str, list[Tree]] = {}
         for name in self.top.models:
             of = families.setdefault(registry.family_of(name), [])
-            of.extend({"model": name, "horizon": h, "params": self.hyper[name]} for h in self.horizons)
+            read = {"reading": reading} if (reading := readings.of(self.reading, name)) else {}
+            of.extend(
+                {"model": name, "horizon": h, "params": self.hyper[name], **read} for h in self.horizons
+            )
         return families
 
     def tree(self) -> Tree:
         """Return the configuration in the shape of a preset; resolving it again gives an equal plan."""
         top = {**self.top.model_dump(mode="json"), "models": list(self.top.models)}
-        return {**top, **self.sections, "model": dict(self.hyper)}
+        return {**top, **self.sections, "model": dict(self.hyper), "reading": dict(self.reading)}
 
 
 def stage_params(section: str) -> type[Params]:
@@ -144,11 +151,14 @@ def resolve(tree: Tree) -> Plan:
     given = _keys(tree.get("model"), "model")
     _require(given, trainable(), "model")
     hyper = {name: _hyper(name, given.get(name)) for name in sorted({*given, *models})}
-    return Plan(top.model_copy(update={"models": models}), sections, {name: hyper[name] for name in models})
+    reading = readings.checked(_keys(tree.get("reading"), "reading"), trainable())
+    readings.assign(sections["dataset"], reading, models)
+    top = top.model_copy(update={"models": models})
+    return Plan(top, sections, {name: hyper[name] for name in models}, reading)
 
 
 def _only_known(tree: Tree) -> None:
-    known = [*Top.model_fields, *SECTIONS, "model"]
+    known = [*Top.model_fields, *SECTIONS, "model", "reading"]
     for key in tree:
         if key not in known:
             raise InputError(f"{key!r} is not a section or key of a run; known: {', '.join(sorted(known))}")
@@ -205,8 +215,8 @@ def to_yaml(plan: Plan) -> str:
     """Write one line per section: short enough to read before a run, complete enough to repeat it."""
     lines = []
     for key, value in plan.tree().items():
-        if key == "model":
-            lines.append("model:\n")
+        if key in ("model", "reading") and value:
+            lines.append(f"{key}:\n")
             lines.extend(_line(f"  {name}", params) for name, params in value.items())
         else:
             lines.append(_line(key, value))

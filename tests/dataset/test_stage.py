@@ -194,6 +194,25 @@ def test_a_set_of_the_users_own_names_columns_or_groups(case: Case) -> None:
     assert read_matrix(out / "neural_optimal", "neural_optimal").columns == ("return_1", "mtf_5_return")
 
 
+def test_a_matrix_holds_the_sets_that_its_models_are_assigned_to(case: Case) -> None:
+    out = case.make(
+        feature_sets={"mine": ["ema_20", "group:returns"], "ladder": ["group:mtf"]},
+        extra_sets={"neural_optimal": ["mine", "ladder"], "boosting_optimal": ["mine"]},
+    )
+    neural = read_matrix(out / "neural_optimal", "neural_optimal")
+    assert neural.columns == ("return_1", "ema_20", "slow_30", "mtf_5_return")
+    assert neural.facts["sets"] == {
+        "neural_optimal": ["return_1", "slow_30"],
+        "mine": ["return_1", "ema_20"],
+        "ladder": ["mtf_5_return"],
+    }
+    boosting = read_matrix(out / "boosting_optimal", "boosting_optimal")
+    assert boosting.columns == ("return_1", "ema_20", "slow_30", "mtf_5_return")
+    assert "ema_20" not in boosting.facts["sets"]["boosting_optimal"]
+    index = read_index(out / "index")
+    assert (neural.values == index.bar[:, None] + np.array([0, 1, 2, 3]) / 4).all()
+
+
 def test_events_lie_at_calendar_instants_wherever_the_file_starts(tmp_path: Path) -> None:
     bars = make_bars(3000)
     events = []
@@ -306,7 +325,15 @@ def test_a_ladder_of_other_bars_is_refused(case: Case, tmp_path: Path) -> None:
             "neural_optimal names rsi_14, .*groups: mtf, returns, trend",
         ),
         ({"feature_sets": {"neural_optimal": []}}, "the feature set neural_optimal is empty"),
-        ({"feature_sets": {"neural": ["return_1"]}}, "dataset.feature_sets.neural"),
+        (
+            {"feature_sets": {"neural": ["return_1"]}},
+            "dataset.feature_sets.neural is read by no model: assign",
+        ),
+        (
+            {"extra_sets": {"neural_optimal": ["mine"]}},
+            "extra_sets.neural_optimal names mine; known: boosting_optimal, neural_optimal",
+        ),
+        ({"extra_sets": {"neural": ["mine"]}}, "dataset.extra_sets.neural"),
         ({"scheme": "random"}, "dataset.scheme is 'random'"),
         ({"timeframes": [5, 7]}, "dataset.timeframes names 7, which mtf does not have; known: 1, 5, 15"),
     ],

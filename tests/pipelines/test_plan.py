@@ -71,6 +71,67 @@ def test_a_job_holds_every_hyper_parameter_but_the_seed() -> None:
     assert job["params"] == {**registry.models()["logistic"].defaults, "C": 0.5}
 
 
+# What a model reads, by family or by model.
+
+
+MINE = {"dataset": {"feature_sets": {"mine": ["group:returns"]}}}
+
+
+def test_a_model_reads_what_is_stated_for_it_and_else_what_is_stated_for_its_family() -> None:
+    tree = {
+        **MINE,
+        "models": ["lightgbm", "xgboost", "lstm"],
+        "reading": {
+            "boosting": {"feature_set": "mine", "selection": {"method": "permutation", "columns": 20}},
+            "xgboost": {"scaling": "standard", "selection": {"columns": 5}},
+        },
+    }
+    resolved = plan.resolve(tree)
+    read = {job["model"]: job.get("reading") for of in resolved.jobs().values() for job in of}
+    shared = {"feature_set": "mine", "selection": {"method": "permutation", "columns": 20}}
+    assert read["lightgbm"] == shared
+    assert read["xgboost"] == {
+        **shared,
+        "scaling": "standard",
+        "selection": {"method": "permutation", "columns": 5},
+    }
+    assert read["lstm"] is None
+    assert resolved.sections["dataset"]["extra_sets"] == {"boosting_optimal": ["mine"]}
+
+
+def test_a_reading_survives_being_saved(tmp_path: Path) -> None:
+    tree = {**MINE, "reading": {"lstm": "mine", "classical": {"scaling": "robust"}}}
+    resolved = plan.resolve(tree)
+    saved = tmp_path / "config.yaml"
+    saved.write_text(plan.to_yaml(resolved), encoding="utf-8")
+    assert plan.resolve(plan.read_tree(str(saved))) == resolved
+    assert resolved.sections["dataset"]["extra_sets"] == {"neural_optimal": ["mine"]}
+    assert resolved.tree()["reading"]["lstm"] == {"feature_set": "mine"}
+
+
+@pytest.mark.parametrize(
+    ("reading", "message"),
+    [
+        (
+            {"lihgtgbm": {"scaling": "none"}},
+            "reading.lihgtgbm is neither a family nor a model .*known: boosting",
+        ),
+        ({"lstm": {"scale": "none"}}, "reading.lstm.scale is not a parameter; known: feature_set, scaling"),
+        ({"lstm": {"scaling": "minmax"}}, "reading.lstm.scaling"),
+        ({"lstm": {"selection": {"method": "x"}}}, "reading.lstm.selection.method is 'x'"),
+        (
+            {"lstm": {"feature_set": "yours"}},
+            "'yours', which dataset.feature_sets does not define; known: mine, boo",
+        ),
+        ({"meta_ridge": {}}, "reading.meta_ridge"),
+        (3, "reading is 3"),
+    ],
+)
+def test_a_reading_that_means_nothing_is_told(reading: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        plan.resolve({**MINE, "reading": reading})
+
+
 def test_a_model_named_twice_is_trained_once() -> None:
     assert plan.resolve({"models": ["logistic", "logistic"]}).top.models == ("logistic",)
 

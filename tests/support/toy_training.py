@@ -16,7 +16,7 @@ from mlfactory.common.predictions import Predictions, read_predictions
 from mlfactory.common.raw_bars import CHANNELS, RawBars, depths, write_raw_bars
 from mlfactory.common.splits import REFIT, blocks, fold_codes, k_fold, refit_codes
 from mlfactory.common.stage import Summary, call
-from mlfactory.models.bundle import Contract, steps_of
+from mlfactory.models.bundle import Columns, Contract, steps_of
 from mlfactory.models.protocol import Model
 from mlfactory.models.registry import models
 from mlfactory.train.stage import run
@@ -41,7 +41,9 @@ class Data:
 
     def source(self, model: Model) -> Any:
         """What a model reads of the data."""
-        return BarWindows.of(self.raw, steps_of(model)) if model.input == "multi_resolution" else self.values
+        if model.input == "multi_resolution":
+            return BarWindows.of(self.raw, steps_of(model))
+        return Columns.of(self.values, COLUMNS)
 
     def contract(self, name: str, model: Model) -> Contract:
         """What the stage would state of a model of that name."""
@@ -158,12 +160,14 @@ def inputs(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def write_inputs(folder: Path, data: Data) -> None:
+def write_inputs(folder: Path, data: Data, sets: Mapping[str, list[str]] | None = None) -> None:
+    """Write every artifact that training reads; ``sets`` are further feature sets of the matrices."""
     about = {"schema_version": 1, "inputs": {}}
     write_index(folder / "index", data.index, {**data.index.facts, **about, "artifact": "index"})
     columns = {name: data.values[:, j] for j, name in enumerate(COLUMNS)}
     for name in ("boosting_optimal", "neural_optimal"):
-        write_matrix(folder / name, columns, {**about, "artifact": name})
+        held = {name: list(COLUMNS), **(sets or {})}
+        write_matrix(folder / name, columns, {**about, "artifact": name, "sets": held})
     write_raw_bars(folder / "transformer_raw", data.raw, {**about, "artifact": "transformer_raw"})
 
 
@@ -171,7 +175,13 @@ def write_inputs(folder: Path, data: Data) -> None:
 def train(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Train:
     """Run the stage as a KFP step does; small settings unless others are given."""
 
-    def start(model: str, /, params: Mapping[str, Any] | None = None, **changes: Any) -> Trained:
+    def start(
+        model: str,
+        /,
+        params: Mapping[str, Any] | None = None,
+        reading: Mapping[str, Any] | None = None,
+        **changes: Any,
+    ) -> Trained:
         from toy_models import toy
 
         folder = tmp_path_factory.mktemp(model)
@@ -180,6 +190,7 @@ def train(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Train:
             "model": model,
             "horizon": HORIZON,
             "params": {**(toy(model) if known else {}), **(params or {})},
+            "reading": dict(reading or {}),
         }
         matrix = models()[model].feature_set if known else "boosting_optimal"
         given = {
@@ -192,6 +203,13 @@ def train(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Train:
         return Trained(folder, call(run, {**given, **{name: folder / name for name in OUTPUTS}, **changes}))
 
     return start
+
+
+@pytest.fixture
+def extra_transformer(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Add a multi-resolution model that needs no network to the registry."""
+    monkeypatch.setenv("MLF_MODELS", os.fspath(EXTRA_MODELS))
+    return "linear_windows"
 
 
 @pytest.fixture

@@ -3,4 +3,4 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
-from toy_training import data, extra_model, inputs, train  # noqa: F401
+from toy_training import data, extra_model, extra_transformer, inputs, train  # noqa: F401

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from toy_models import toy
-from toy_training import COLUMNS, EMBARGO, EXTRA_MODELS, HORIZON, TIMEFRAMES, Data
+from toy_training import COLUMNS, EMBARGO, HORIZON, TIMEFRAMES, Data
 
 from mlfactory.common.artifacts import sha256
 from mlfactory.common.errors import InputError
 from mlfactory.common.multi_resolution import BarWindows
 from mlfactory.common.scaling import Scaler
 from mlfactory.common.splits import HELD_OUT, INNER, REFIT, TRAIN, clear_of
-from mlfactory.models.bundle import Bundle, Contract, Inputs, steps_of
+from mlfactory.models.bundle import Bundle, Columns, Contract, Inputs, steps_of
 from mlfactory.models.registry import load_model, models
 from mlfactory.train.fitting import FoldRows, fit_fold, fold_rows, row_weights
 
@@ -121,17 +121,11 @@ def test_a_leak_would_be_caught(name: str, leak: Fit, trace: str, data: Data, tm
 # Windows of several timeframes; a model that needs no network stands for those that do.
 
 
-@pytest.fixture
-def linear_windows(monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("MLF_MODELS", str(EXTRA_MODELS))
-    return "linear_windows"
-
-
 @EVERY_FOLD
 def test_held_out_rows_leave_no_trace_in_windows_of_several_timeframes(
-    linear_windows: str, fold: int, data: Data, tmp_path: Path
+    extra_transformer: str, fold: int, data: Data, tmp_path: Path
 ) -> None:
-    assert traces(fit, linear_windows, data, fold, tmp_path) == []
+    assert traces(fit, extra_transformer, data, fold, tmp_path) == []
 
 
 def cleared_as_rows_are(name: str, data: Data, fold: int) -> Bundle:
@@ -144,9 +138,9 @@ def cleared_as_rows_are(name: str, data: Data, fold: int) -> Bundle:
 
 
 def test_windows_cleared_by_rows_alone_would_be_caught(
-    linear_windows: str, data: Data, tmp_path: Path
+    extra_transformer: str, data: Data, tmp_path: Path
 ) -> None:
-    assert "coefficients.npy" in traces(cleared_as_rows_are, linear_windows, data, 0, tmp_path)
+    assert "coefficients.npy" in traces(cleared_as_rows_are, extra_transformer, data, 0, tmp_path)
 
 
 @EVERY_FOLD
@@ -212,7 +206,7 @@ def test_a_fold_weighs_its_rows_by_their_own_spans(data: Data) -> None:
             return super().fit(X, y, weight, validation)
 
     contract = Contract("logistic", "classical", HORIZON, "boosting_optimal", COLUMNS, 1)
-    fit_fold(Spy(), contract, data.values, data.index, 0)
+    fit_fold(Spy(), contract, Columns.of(data.values, COLUMNS), data.index, 0)
     rows = fold_rows(data.index, HORIZON, 0, 1)
     for part, weight in zip((rows.train, rows.inner), seen, strict=True):
         own = row_weights(

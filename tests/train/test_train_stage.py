@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from toy_training import (
     COLUMNS,
-    EXTRA_MODELS,
     HORIZON,
     OUTPUTS,
     Data,
@@ -119,9 +118,8 @@ def test_artifacts_state_their_inputs_and_no_path(trained: Trained, inputs: Path
 
 
 @pytest.fixture
-def windowed(train: Train, monkeypatch: pytest.MonkeyPatch) -> Trained:
-    monkeypatch.setenv("MLF_MODELS", str(EXTRA_MODELS))
-    return train("linear_windows", {"steps": 5})
+def windowed(train: Train, extra_transformer: str) -> Trained:
+    return train(extra_transformer, {"steps": 5})
 
 
 def test_a_model_of_several_timeframes_is_trained_saved_and_served(windowed: Trained, data: Data) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from toy_models import toy
-from toy_training import EMBARGO, EXTRA_MODELS, HORIZON, Data
+from toy_training import EMBARGO, HORIZON, Data
 
 from mlfactory.common.index import Index
 from mlfactory.common.splits import HELD_OUT, REFIT, Split, blocks, fold_codes, k_fold, walk_forward
@@ -73,12 +73,11 @@ def test_what_comes_after_a_row_does_not_change_what_was_said_of_it(name: str, f
 
 @pytest.mark.parametrize("fold", range(FOLDS))
 def test_what_comes_after_a_row_does_not_change_windows_of_several_timeframes(
-    fold: int, data: Data, monkeypatch: pytest.MonkeyPatch
+    fold: int, data: Data, extra_transformer: str
 ) -> None:
-    monkeypatch.setenv("MLF_MODELS", str(EXTRA_MODELS))
     walked = cut(data, FOLDS + 1, walk_forward(FOLDS))
     after = with_garbage_after(walked, middle(walked.index, fold))
-    assert known_then("linear_windows", after, fold) == known_then("linear_windows", walked, fold)
+    assert known_then(extra_transformer, after, fold) == known_then(extra_transformer, walked, fold)
 
 
 def test_a_fold_that_trains_on_later_rows_is_caught(data: Data) -> None:

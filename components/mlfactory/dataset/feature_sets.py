@@ -6,7 +6,7 @@ timeframes, because a sequence model sees the past by itself.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from mlfactory.common.errors import InputError
 
@@ -19,12 +19,25 @@ Column = Mapping[str, Any]
 """One entry of the catalogue in the provenance of ``features``: name, group, lookback, level, ..."""
 
 
+class Held(NamedTuple):
+    """What a matrix holds."""
+
+    columns: list[str]
+    """in the order of the catalogue"""
+    sets: dict[str, list[str]]
+    """columns of each feature set in it"""
+
+
 def feature_sets(catalogue: Sequence[Column], overrides: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     """Choose the columns of each set, in the order of the catalogue.
 
     Args:
         catalogue: the columns that exist.
-        overrides: per set, names or ``group:NAME``, in place of the set's own rule.
+        overrides: per set, names or ``group:NAME``, in place of the set's own rule; other names are sets of the
+            user's own.
+
+    Returns:
+        the columns of ``boosting_optimal``, ``neural_optimal`` and every set of the user's own
 
     Raises:
         InputError: a set names a column or a group that does not exist, or is empty.
@@ -34,13 +47,46 @@ def feature_sets(catalogue: Sequence[Column], overrides: Mapping[str, Sequence[s
         BOOSTING: [column["name"] for column in usable],
         NEURAL: [column["name"] for column in usable if column["group"] != LADDER_GROUP],
     }
-    chosen = {
-        name: _named(name, catalogue, overrides[name]) if name in overrides else own[name] for name in own
-    }
+    chosen = {**own, **{name: _named(name, catalogue, wanted) for name, wanted in overrides.items()}}
     for name, columns in chosen.items():
         if not columns:
             raise InputError(f"the feature set {name} is empty")
     return chosen
+
+
+def matrix_columns(
+    sets: Mapping[str, Sequence[str]], extra: Mapping[str, Sequence[str]], catalogue: Sequence[Column]
+) -> dict[str, Held]:
+    """Say which sets each matrix holds: its own and the extra ones.
+
+    Args:
+        sets: the columns of every set.
+        extra: per matrix, names of further sets.
+        catalogue: the columns that exist; a matrix keeps their order.
+
+    Returns:
+        per matrix
+
+    Raises:
+        InputError: an extra set does not exist, or no matrix holds a set of the user's own.
+    """
+    order = [str(column["name"]) for column in catalogue]
+    out = {}
+    for matrix in (BOOSTING, NEURAL):
+        names = [matrix, *extra.get(matrix, ())]
+        if missing := [name for name in names if name not in sets]:
+            raise InputError(
+                f"dataset.extra_sets.{matrix} names {', '.join(missing)}; known: {', '.join(sorted(sets))}"
+            )
+        held = {name: list(sets[name]) for name in dict.fromkeys(names)}
+        used = {column for columns in held.values() for column in columns}
+        out[matrix] = Held([name for name in order if name in used], held)
+    if idle := [name for name in sets if not any(name in matrix.sets for matrix in out.values())]:
+        raise InputError(
+            f"dataset.feature_sets.{idle[0]} is read by no model: assign a family or a model to it in `reading`, or "
+            f"name a matrix that is to hold it in dataset.extra_sets; built in: {BOOSTING}, {NEURAL}"
+        )
+    return out
 
 
 def _named(name: str, catalogue: Sequence[Column], wanted: Sequence[str]) -> list[str]:

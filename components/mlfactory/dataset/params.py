@@ -23,8 +23,11 @@ class Params(Base):
     """bars after each held-out label in which no training row may start; 0 is the longest label"""
     stride: int = Field(default=1, ge=1)
     """train and predict at every ``stride``-th bar of the calendar, counted from the epoch"""
-    feature_sets: dict[Literal["boosting_optimal", "neural_optimal"], list[str]] = Field(default={})
-    """columns or ``group:NAME`` in place of a set's own choice"""
+    feature_sets: dict[str, list[str]] = Field(default={})
+    """columns or ``group:NAME`` of a set of your own, or in place of the choice of ``boosting_optimal`` or
+    ``neural_optimal``"""
+    extra_sets: dict[Literal["boosting_optimal", "neural_optimal"], list[str]] = Field(default={})
+    """sets that a matrix holds besides its own, for models that ``reading`` assigns to them; a run adds those"""
     steps: int = Field(default=60, ge=1)
     """bars per timeframe in a window of ``transformer_raw``"""
     timeframes: tuple[int, ...] = ()

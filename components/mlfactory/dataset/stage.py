@@ -21,7 +21,7 @@ from mlfactory.common.index import Index, write_index
 from mlfactory.common.ladder import read_ladder
 from mlfactory.common.raw_bars import CHANNELS, KIND, RawBars, depths, write_raw_bars
 from mlfactory.common.stage import Summary, main
-from mlfactory.dataset.feature_sets import BOOSTING, NEURAL, feature_sets, longest_lookback
+from mlfactory.dataset.feature_sets import BOOSTING, NEURAL, feature_sets, longest_lookback, matrix_columns
 from mlfactory.dataset.params import Params
 from mlfactory.dataset.parts import Labels, Rows, build_index, choose_rows
 
@@ -56,7 +56,12 @@ def run(  # noqa: PLR0913  (one argument per artifact)
         InputError: the inputs do not belong together, a column is not finite, or a fold is too small.
     """
     catalogue = _catalogue(features)
-    sets = feature_sets(catalogue, {str(name): names for name, names in params.feature_sets.items()})
+    held = matrix_columns(
+        feature_sets(catalogue, params.feature_sets),
+        {str(k): v for k, v in params.extra_sets.items()},
+        catalogue,
+    )
+    sets = {name: matrix.columns for name, matrix in held.items()}
     lookback = longest_lookback(catalogue, sets)
     frame, facts = read_table(labels, "labels")
     minute = minutes(frame["timestamp"])
@@ -81,7 +86,8 @@ def run(  # noqa: PLR0913  (one argument per artifact)
     inputs = {"features": features, "mtf": mtf}
     label_free = provenance("", "dataset", inputs, chosen, lookback=lookback)
     for path, name in ((boosting_optimal, BOOSTING), (neural_optimal, NEURAL)):
-        write_matrix(path, {c: columns[c] for c in sets[name]}, {**label_free, "artifact": name})
+        about_matrix = {**label_free, "artifact": name, "sets": held[name].sets}
+        write_matrix(path, {c: columns[c] for c in sets[name]}, about_matrix)
     write_raw_bars(transformer_raw, raw, {**label_free, "artifact": KIND})
     about = {
         **{name: facts[name] for name in ("instrument", "bar_minutes", "barriers", "cost")},

@@ -1,5 +1,6 @@
 """A trained model with all that predicting needs: its scaler, and the contract that says what it reads."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,8 +25,57 @@ _SCALER: Final = "scaler.json"
 _MODEL: Final = "model"
 
 Table = NDArray[np.float32]
-Source = Table | BarWindows
-"""What a family's models read: an unscaled matrix, shape (n, columns), or the windows of raw bars of n rows."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Columns of an unscaled matrix; the others are neither read nor copied."""
+
+    values: Table
+    """shape (n, columns of the matrix); may be memory-mapped"""
+    names: tuple[str, ...]
+    """of the columns chosen, in the order that a model reads them"""
+    at: Ints
+    """shape (len(names),); their positions in the matrix"""
+
+    @classmethod
+    def of(cls, values: Table, names: Sequence[str]) -> "Columns":
+        """All columns of a matrix, by name.
+
+        Raises:
+            InputError: another number of columns than names.
+        """
+        if values.shape[1] != len(names):
+            raise InputError(f"the matrix has {values.shape[1]} columns; {len(names)} are named")
+        return cls(values, tuple(names), np.arange(len(names)))
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def keep(self, names: Sequence[str]) -> "Columns":
+        """Choose among the columns.
+
+        Raises:
+            InputError: a name is not among them.
+        """
+        position = dict(zip(self.names, self.at.tolist(), strict=True))
+        if missing := [name for name in names if name not in position]:
+            raise InputError(f"the matrix has no column {', '.join(missing)}")
+        return Columns(self.values, tuple(names), np.array([position[name] for name in names], np.int64))
+
+    def rows(self, rows: Ints) -> Table:
+        """Copy some rows, shape (len(rows), columns), row-major."""
+        return np.ascontiguousarray(self.values[rows[:, None], self.at])
+
+    def table(self) -> Table:
+        """All rows, shape (n, columns): the matrix itself where every column is chosen."""
+        if np.array_equal(self.at, np.arange(self.values.shape[1])):
+            return self.values
+        return np.ascontiguousarray(self.values[:, self.at])
+
+
+Source = Columns | BarWindows
+"""What a model reads: columns of a matrix of n rows, or the windows of raw bars of n rows."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +108,7 @@ class Bundle:
         """Predict the rows that have full windows.
 
         Args:
-            values: the unscaled matrix, shape (n, columns), or the raw bars of n rows.
+            values: the contract's columns unscaled, shape (n, columns), or the raw bars of n rows.
             segment: shape (n,).
             rows: shape (m,); rows to predict.
 
@@ -74,7 +124,7 @@ class Bundle:
 
     def _source(self, values: Table | RawBars) -> Source:
         if not isinstance(values, RawBars):
-            return values
+            return Columns.of(values, self.contract.columns)
         for what, found, expected in (
             ("timeframes", values.timeframes, self.contract.timeframes),
             ("channels", values.channels, self.contract.columns),
@@ -136,8 +186,8 @@ class Inputs:
         """Scale a matrix where the model reads windows of it; windows of raw bars carry their own scale."""
         self._scaler, self._steps, self._source = scaler, steps_of(model), source
         self._table: Table | None = None
-        if model.input == "sequence" and not isinstance(source, BarWindows):
-            self._table = np.ascontiguousarray(scaler.transform(source))
+        if model.input == "sequence" and isinstance(source, Columns):
+            self._table = np.ascontiguousarray(scaler.transform(source.table()))
 
     def at(self, rows: Ints) -> Table | Windows | MultiResolutionDataset:
         """Give what the model reads at ``rows``: a table (rows, columns), or the windows that end there."""
@@ -145,4 +195,4 @@ class Inputs:
             return self._source.at(rows)
         if self._table is not None:
             return Windows(self._table, rows, self._steps)
-        return self._scaler.transform(np.ascontiguousarray(self._source[rows]))
+        return self._scaler.transform(self._source.rows(rows))

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from mlfactory.common.errors import InputError
 from mlfactory.common.predictions import COMBINERS
+from mlfactory.common.raw_bars import KIND as RAW
 from mlfactory.models.protocol import InputKind, Model
 
 EXTRA: Final = "MLF_MODELS"
@@ -27,7 +28,7 @@ FEATURE_SETS: Final = {
     "classical": "boosting_optimal",
     "neural": "neural_optimal",
     "cnn": "neural_optimal",
-    "transformer": "transformer_raw",
+    "transformer": RAW,
 }
 """The matrix that each training family reads."""
 FAMILIES: Final = (*FEATURE_SETS, *COMBINERS)

@@ -1,7 +1,7 @@
 """One fold of one model: which rows it may learn from, and what it learns."""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,13 +10,15 @@ from mlfactory.common.bars import Floats, Ints
 from mlfactory.common.errors import InputError
 from mlfactory.common.index import Index
 from mlfactory.common.multi_resolution import BarWindows
-from mlfactory.common.scaling import Scaler
+from mlfactory.common.scaling import Scaler, Scaling
 from mlfactory.common.splits import HELD_OUT, INNER, REFIT, TRAIN, UNUSED, clear_of
 from mlfactory.common.weights import sample_weights
 from mlfactory.common.windows import Windows, valid_ends
-from mlfactory.models.bundle import Bundle, Contract, Inputs, Source, Table
+from mlfactory.models.bundle import Bundle, Columns, Contract, Inputs, Source
 from mlfactory.models.protocol import N_CLASSES, Classes, Model, Sample, finite
 from mlfactory.models.sequence import finite_windows
+from mlfactory.train.params import Reading
+from mlfactory.train.selection import best, inner_folds, loss, mutual_information, permutation
 
 Bools = NDArray[np.bool_]
 
@@ -98,21 +100,32 @@ class Reach:
 
 
 def fit_fold(
-    model: Model, contract: Contract, source: Source, index: Index, fold: int, rows: FoldRows | None = None
+    model: Model,
+    contract: Contract,
+    source: Source,
+    index: Index,
+    fold: int,
+    rows: FoldRows | None = None,
+    reading: Reading = Reading(),  # noqa: B008  (frozen)
 ) -> FoldFit:
-    """Fit scaler and model on a fold's training rows and predict its held-out rows.
+    """Choose columns, fit scaler and model on a fold's training rows, and predict its held-out rows.
 
     Args:
         model: with its hyper-parameters set; it is fitted here.
-        contract: of the job.
-        source: the unscaled matrix, shape (n, columns), or the windows of raw bars.
+        contract: of the job; the bundle's contract states the columns that were chosen.
+        source: the columns of the job's feature set, or the windows of raw bars.
         index: of the source's rows.
         fold: 0 to ``n_folds - 1``, or ``REFIT``.
         rows: other rows than the index's; for tests of what a leak would do.
+        reading: scaling and selection of columns.
     """
     windows = source if isinstance(source, BarWindows) else None
     rows = rows or fold_rows(index, contract.horizon, fold, contract.steps, windows)
-    scaler = fit_scaler(model, source, rows.train)
+    if isinstance(source, Columns) and reading.selection.method != "none":
+        score = column_scores(model, contract, source, index, (fold, rows.train), reading)
+        source = source.keep([source.names[j] for j in best(score, reading.selection.columns)])
+        contract = replace(contract, columns=source.names)
+    scaler = fit_scaler(model, source, rows.train, reading.scaling)
     inputs = Inputs(model, scaler, source)
     train = _sample(inputs, index, contract.horizon, rows.train)
     inner = _sample(inputs, index, contract.horizon, rows.inner) if len(rows.inner) else None
@@ -123,17 +136,66 @@ def fit_fold(
         "inner_rows": len(rows.inner),
         "held_out_rows": len(rows.held_out),
         "best_iteration": model.best_iteration_,
-        "inner_log_loss": None if inner is None else log_loss(model.predict_proba(inner.X), inner),
+        "inner_log_loss": None if inner is None else loss(model.predict_proba(inner.X), inner),
+        "columns": list(contract.columns) if reading.selection.method != "none" else None,
     }
     probability = model.predict_proba(inputs.at(rows.held_out))
     return FoldFit(Bundle(model, scaler, contract), rows.held_out, probability, facts)
 
 
-def fit_scaler(model: Model, source: Source, train: Ints) -> Scaler:
-    """Fit the model's scaler on training rows alone; windows of raw bars carry their own scale."""
+def column_scores(
+    model: Model, contract: Contract, source: Columns, index: Index, train: tuple[int, Ints], reading: Reading
+) -> Floats:
+    """Score the columns on a fold's training rows: the mean over purged folds of these rows.
+
+    Args:
+        model: with its hyper-parameters set; copies of it are fitted where the method needs fits.
+        contract: of the job.
+        source: columns to choose from.
+        index: of the source's rows.
+        train: number of the fold and its training rows, ascending.
+        reading: scaling, and how to select.
+
+    Returns:
+        shape (columns,)
+    """
+    fold, rows = train
+    horizon, how = contract.horizon, reading.selection
+    reach = Reach.of_rows(index, contract.steps)
+    parts = inner_folds(index, horizon, rows, reach.first_bar, how.folds)
+    if how.method == "mutual_information":
+        table, label = source.rows(rows), index.label[horizon][rows]
+        weight = row_weights(index.bar[rows], index.end[horizon][rows], label)
+        scores = [
+            mutual_information(
+                table, label, weight, np.searchsorted(rows, part.train), np.searchsorted(rows, part.held_out)
+            )
+            for part in parts
+        ]
+        return np.asarray(np.mean(scores, axis=0))
+    scores = []
+    for k, part in enumerate(parts):
+        copy = type(model)(**model.settings())
+        scaler = fit_scaler(copy, source, part.train, reading.scaling)
+        inputs = Inputs(copy, scaler, source)
+        copy.fit(*_sample(inputs, index, horizon, part.train))
+        held_out = _sample(inputs, index, horizon, part.held_out)
+        scores.append(permutation(copy, held_out, (model.seed, fold + 1, k)))
+    return np.asarray(np.mean(scores, axis=0))
+
+
+def fit_scaler(model: Model, source: Source, train: Ints, scaling: Scaling | Literal[""] = "") -> Scaler:
+    """Fit a scaler on training rows alone; windows of raw bars carry their own scale.
+
+    Args:
+        model: its own kind is used where none is given.
+        source: what the model reads.
+        train: training rows.
+        scaling: kind; empty for the model's own.
+    """
     if isinstance(source, BarWindows):
         return Scaler.none(len(source.channels))
-    return Scaler.fit(model.scaling, np.ascontiguousarray(source[train]))
+    return Scaler.fit(scaling or model.scaling, source.rows(train))
 
 
 def _sample(inputs: Inputs, index: Index, horizon: int, rows: Ints) -> Sample:
@@ -161,13 +223,7 @@ def row_weights(start: Ints, end: Ints, label: Classes) -> Floats:
     return weight * np.divide(rows, total, out=np.ones(N_CLASSES), where=total > 0)[label]
 
 
-def log_loss(probability: Floats, sample: Sample) -> float:
-    """Weighted mean of minus the log-probability of the class that came."""
-    chosen = probability[np.arange(len(sample.y)), sample.y]
-    return float(np.average(-np.log(chosen), weights=sample.weight))
-
-
-def check_source(source: Source, columns: tuple[str, ...], index: Index, horizon: int, steps: int) -> None:
+def check_source(source: Source, index: Index, horizon: int, steps: int) -> None:
     """Refuse a matrix that holds NaN or infinity where a model would read it, and windows of other rows.
 
     Raises:
@@ -182,16 +238,17 @@ def check_source(source: Source, columns: tuple[str, ...], index: Index, horizon
     used = np.flatnonzero((index.code[horizon] != UNUSED).any(axis=1))
     ends = valid_ends(index.segment, used, steps)
     if steps > 1:
-        finite_windows(Windows(source, ends, steps), columns)
+        finite_windows(Windows(source.table(), ends, steps), source.names)
     else:
         for row in np.array_split(ends, max(1, len(ends) // 16_384)):
-            _finite_rows(source, columns, row)
+            _finite_rows(source, row)
 
 
-def _finite_rows(values: Table, columns: tuple[str, ...], rows: Ints) -> None:
-    bad = rows[~np.isfinite(values[rows]).all(axis=1)]
+def _finite_rows(source: Columns, rows: Ints) -> None:
+    values = source.rows(rows)
+    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
     if len(bad):
-        finite(values[bad[:1]], columns, int(bad[0]))
+        finite(values[bad[:1]], source.names, int(rows[bad[0]]))
 
 
 def name_of(fold: int) -> str:

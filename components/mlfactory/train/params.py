@@ -1,10 +1,34 @@
 """What one training task does."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
 from mlfactory.common.params import Params
+from mlfactory.common.scaling import Scaling
+
+
+class Selection(Params):
+    """Which columns of its feature set a fold trains on; chosen on the fold's training rows alone."""
+
+    method: Literal["none", "mutual_information", "permutation"] = "none"
+    """what ranks the columns; see ``mlfactory.train.selection``"""
+    columns: int = Field(default=50, ge=1)
+    """how many are kept, best first"""
+    folds: int = Field(default=3, ge=2)
+    """purged folds of the training rows that the scores are averaged over"""
+    compare: bool = True
+    """also fit every fold without selection, and state the difference of log loss"""
+
+
+class Reading(Params):
+    """How a model reads what its family is given."""
+
+    feature_set: str = ""
+    """a set that the family's matrix holds; empty: the family's own"""
+    scaling: Scaling | Literal[""] = ""
+    """fitted on each fold's training rows; empty: the model's own"""
+    selection: Selection = Selection()
 
 
 class Job(Params):
@@ -16,3 +40,5 @@ class Job(Params):
     """bars; one of the index's horizons"""
     params: dict[str, Any] = Field(default_factory=dict)
     """hyper-parameters that differ from the model's defaults"""
+    reading: Reading = Reading()
+    """how the model reads its matrix"""

@@ -15,6 +15,7 @@ from mlfactory.common.artifacts import (
     provenance,
     read_json,
     read_matrix,
+    size,
     write_json,
 )
 from mlfactory.common.errors import InputError
@@ -26,12 +27,14 @@ from mlfactory.common.raw_bars import KIND as RAW
 from mlfactory.common.raw_bars import read_raw_bars
 from mlfactory.common.splits import REFIT
 from mlfactory.common.stage import Summary, main, progress
-from mlfactory.models.bundle import Contract, Source, steps_of
+from mlfactory.models.bundle import Columns, Contract, Source, steps_of
 from mlfactory.models.protocol import Context, Model, context
 from mlfactory.models.registry import load_model, models, source_version
 from mlfactory.train.child import Failure, isolated
-from mlfactory.train.fitting import check_source, fit_fold, importance_of, name_of
-from mlfactory.train.params import Job
+from mlfactory.train.comparison import Pair, compare
+from mlfactory.train.fitting import FoldFit, check_source, fit_fold, importance_of, name_of
+from mlfactory.train.params import Job, Reading, Selection
+from mlfactory.train.selection import stability
 
 _FACTS: Final = "facts.json"
 _BUNDLE: Final = "bundle"
@@ -45,6 +48,9 @@ class Task:
     settings: dict[str, Any]
     """the model's hyper-parameters, with the seed"""
     source: Source
+    reading: Reading
+    read_bytes: dict[str, int]
+    """size of every input artifact: what a step downloads"""
     index: Index
     accelerator: bool
 
@@ -120,6 +126,13 @@ def run(  # noqa: PLR0913  (two inputs, four outputs)
             "folds": [],
             "n_parameters": None,
             "feature_importance": None,
+            "feature_set": task.contract.feature_set,
+            "available_columns": len(task.contract.columns),
+            "read_bytes": task.read_bytes,
+            "selection": job.reading.selection.model_dump(),
+            "scaling": None,
+            "stability": None,
+            "comparison": None,
             **found,
         },
     )
@@ -134,53 +147,84 @@ def _task(job: Job, matrix: Path, index: Path, seed: int, accelerator: str) -> T
         raise InputError(f"{job.model} combines the predictions of other models: the stacking stage fits it")
     settings = parse(kind, {**job.params, "seed": seed}, f"models.{job.model}").settings()
     steps = steps_of(parse(kind, settings, job.model))
-    source, columns, timeframes = _source(matrix, info.feature_set, steps)
+    source, timeframes = _source(matrix, info.feature_set, job, steps)
     contract = Contract(
         model=job.model,
         family=info.family,
         horizon=job.horizon,
-        feature_set=info.feature_set,
-        columns=columns,
+        feature_set=job.reading.feature_set or info.feature_set,
+        columns=source.names if isinstance(source, Columns) else source.channels,
         steps=steps,
         timeframes=timeframes,
     )
     rows = read_index(index)
-    check_source(source, columns, rows, job.horizon, steps)
-    return Task(contract, settings, source, rows, accelerator not in ("", "0"))
+    check_source(source, rows, job.horizon, steps)
+    sizes = {"matrix": size(matrix), "index": size(index)}
+    return Task(contract, settings, source, job.reading, sizes, rows, accelerator not in ("", "0"))
 
 
-def _source(path: Path, feature_set: str, steps: int) -> tuple[Source, tuple[str, ...], tuple[int, ...]]:
-    """Read what the family's models read, with its columns and timeframes."""
-    if feature_set == RAW:
+def _source(path: Path, own_set: str, job: Job, steps: int) -> tuple[Source, tuple[int, ...]]:
+    """Read what the job's model reads, and the timeframes of raw bars.
+
+    Raises:
+        InputError: the matrix does not hold the job's feature set, or a model that reads raw bars is given one.
+    """
+    if own_set == RAW:
+        if job.reading not in (Reading(), Reading(feature_set=RAW)):
+            raise InputError(
+                f"{job.model} reads raw bars, which carry their own scale: it takes no feature_set, scaling or "
+                "selection"
+            )
         windows = BarWindows.of(read_raw_bars(path), steps)
-        return windows, windows.channels, windows.timeframes
-    table = read_matrix(path, feature_set)
-    return table.values, table.columns, ()
+        return windows, windows.timeframes
+    table = read_matrix(path, own_set)
+    every = Columns.of(table.values, table.columns)
+    sets = {own_set: list(table.columns), **table.facts.get("sets", {})}
+    wanted = job.reading.feature_set or own_set
+    if wanted not in sets:
+        raise InputError(
+            f"{job.model} is to read the feature set {wanted!r}, which {path.name} does not hold; it holds "
+            f"{', '.join(sets)}: name it in dataset.extra_sets.{own_set}"
+        )
+    return every.keep(sets[wanted]), ()
 
 
 def _fit_all(task: Task, folder: Path) -> None:
     """Fit every fold and then all development rows; leave predictions, the last model and facts in ``folder``."""
-    facts, last = [], None
+    facts, pairs, last = [], [], None
     folds = (*range(task.index.n_folds), REFIT)
+    selection = task.reading.selection
+    compared = selection.method != "none" and selection.compare
     what = f"{task.contract.model}, horizon {task.contract.horizon}"
     for done, fold in enumerate(folds, start=1):
         context.set(Context(f"{what}, {name_of(fold)}", task.accelerator))
-        last = fit_fold(task.model(), task.contract, task.source, task.index, fold)
+        last = _fit(task, fold, task.reading)
         np.save(folder / f"rows{fold}.npy", last.row)
         np.save(folder / f"probability{fold}.npy", last.probability)
         facts.append(last.facts)
+        if compared and fold != REFIT:
+            whole = _fit(task, fold, task.reading.model_copy(update={"selection": Selection()}))
+            pairs.append(Pair(last.row, last.probability, whole.probability))
         progress(what, done, len(folds))
     assert last is not None
     last.bundle.save(folder / _BUNDLE)
     fitted = last.bundle.model
-    write_json(
-        folder / _FACTS,
-        {
-            "folds": facts,
-            "n_parameters": fitted.n_parameters_,
-            "feature_importance": importance_of(fitted, task.contract.columns),
-        },
-    )
+    found: dict[str, Any] = {
+        "folds": facts,
+        "n_parameters": fitted.n_parameters_,
+        "feature_importance": importance_of(fitted, last.bundle.contract.columns),
+        "scaling": last.bundle.scaler.kind,
+    }
+    if selection.method != "none":
+        available = len(task.contract.columns)
+        found["stability"] = stability([fold["columns"] for fold in facts[:-1]], available)
+    if pairs:
+        found["comparison"] = compare(pairs, task.index, task.contract.horizon, task.settings["seed"])
+    write_json(folder / _FACTS, found)
+
+
+def _fit(task: Task, fold: int, reading: Reading) -> FoldFit:
+    return fit_fold(task.model(), task.contract, task.source, task.index, fold, reading=reading)
 
 
 def _collect(task: Task, work: Path, refit: bool, failure: Failure | None) -> Predictions:
