@@ -52,6 +52,7 @@ def training_pipeline(plan: Plan) -> Callable[..., Any]:
         symbol: str = plan.top.symbol,
         seed: int = plan.top.seed,
         ledger: str = "",
+        checkpoint_uri: str = "",
         gpu_count: str = "0",
         gpu_node_selector: Dict[str, str] = {},  # noqa: B006, UP006
         gpu_tolerations: List[Dict[str, str]] = [],  # noqa: B006, UP006
@@ -64,6 +65,8 @@ def training_pipeline(plan: Plan) -> Callable[..., Any]:
             symbol: Contract, as in the instrument table.
             seed: Seed of everything that is drawn.
             ledger: File to which openings of the locked test are appended; empty for none.
+            checkpoint_uri: Folder or object store where training keeps its progress, so that a killed task goes on from
+                there; empty for none.
             gpu_count: GPUs per training step of the neural families; "0" trains on CPU.
             gpu_node_selector: Labels of the nodes that have them, such as {"nvidia.com/gpu.present": "true"}.
             gpu_tolerations: Tolerations of those nodes' taints.
@@ -85,6 +88,7 @@ def training_pipeline(plan: Plan) -> Callable[..., Any]:
                     index=data["index"],
                     seed=seed,
                     accelerator=gpus,
+                    checkpoint_uri=checkpoint_uri,
                 )
                 task.set_display_name(f"Train: {family}")
                 if family in GPU_FAMILIES:

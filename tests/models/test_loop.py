@@ -71,10 +71,12 @@ def test_training_and_validation_windows_share_one_resident_table(
 ) -> None:
     given = []
     plain = loop.Batches.__init__
-    monkeypatch.setattr(loop.Batches, "__init__", lambda self, *a: (given.append(a[2:]), plain(self, *a))[1])
+    monkeypatch.setattr(
+        loop.Batches, "__init__", lambda self, *a, **k: (given.append(a[2:]), plain(self, *a, **k))[1]
+    )
     data = problem(load_model(name))
     load_model(name)(**toy(name, epochs=1)).fit(*data.train, validation=data.inner)
-    assert given[0] == ()
+    assert given[0] == (None,)
     assert given[1][0] is not None
 
 

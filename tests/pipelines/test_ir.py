@@ -65,6 +65,7 @@ def test_kfp_loads_the_file_and_offers_the_inputs_of_a_form(file: Path) -> None:
         "symbol",
         "seed",
         "ledger",
+        "checkpoint_uri",
         "gpu_count",
         "gpu_node_selector",
         "gpu_tolerations",

@@ -41,6 +41,11 @@ def progress(what: str, done: int, total: int) -> None:
     print(f"{PROGRESS} {what} | {done}/{total}", flush=True)  # noqa: T201
 
 
+def note(what: str) -> None:
+    """Print one line on what a stage did otherwise than it was asked to; the log of a run keeps it."""
+    print(f"note: {what}", flush=True)  # noqa: T201
+
+
 def stage_of(run: Run) -> str:
     """Name the stage that ``run`` belongs to, by its folder."""
     return Path(inspect.getfile(run)).parent.name

@@ -1,21 +1,31 @@
-"""The training loop of all networks: resident table, batches by gather, early stopping, best epoch."""
+"""The training loop of all networks: resident table, batches by gather, early stopping, best epoch, checkpoints."""
 
 import math
+import os
+import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mlfactory.common.bars import Floats
-from mlfactory.common.stage import progress
-from mlfactory.common.windows import Windows
+from mlfactory.common.stage import note, progress
+from mlfactory.models.batches import Batches
+from mlfactory.models.checkpoint import Slot
 from mlfactory.models.protocol import N_CLASSES, Classes, Sample
+from mlfactory.models.sequence import AnyWindows
 
-_PREDICT_ROWS = 2048
+PREDICT_ROWS: Final = 2048
+"""windows that are predicted at once"""
+EXPLAINED_ROWS: Final = 2048
+"""windows, evenly over the training rows, whose mean explanation a fit keeps"""
 _WARM_UP = 0.05  # share of all steps
+_DIGITS: Final = 6
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,12 @@ class Recipe:
     seed: int
     task: str
     accelerator: bool
+    class_weight: Literal["none", "balanced"] = "none"
+    deterministic: bool = True
+    compiled: bool = False
+    axis: bool = False
+    """give windows of rows an axis of one timeframe"""
+    checkpoint: Slot | None = None
 
 
 @dataclass(frozen=True)
@@ -41,85 +57,268 @@ class Fitted:
     best_epoch: int
     """0 where no epoch was better than predicting the class frequencies"""
     inner_log_losses: list[float]
+    batch_rows: int
+    """rows per step; fewer than asked for where memory did not suffice"""
+    explanation: dict[str, list[float]] | None
 
 
-class Batches:
-    """Windows of a table that is resident on the device."""
+@dataclass(frozen=True)
+class _Data:
+    """Windows, classes and weights on the device."""
 
-    def __init__(self, windows: Windows, device: torch.device, table: Tensor | None = None) -> None:
-        """Move the table to ``device``, or share ``table`` where it is there already."""
-        values = np.require(windows.table, np.float32, ["C", "W"])
-        self.table = torch.from_numpy(values).to(device) if table is None else table
-        self.first = torch.from_numpy(windows.first).to(device)
-        self.steps = windows.steps
-        rows, self.features = self.table.shape
-        # overlapping view in which a window is one contiguous row: a gather is a plain copy
-        shape = (rows - self.steps + 1, self.steps * self.features)
-        self._flat = self.table.as_strided(shape, (self.features, 1))
+    batches: Batches
+    labels: Tensor
+    weights: Tensor
+    returns: Tensor | None = None
+    """net returns in units of their standard deviation"""
 
-    def __len__(self) -> int:
-        return len(self.first)
-
-    def gather(self, which: Tensor) -> Tensor:
-        """Copy windows: positions (b,) to values (b, steps, features)."""
-        return self._flat.index_select(0, self.first[which]).view(len(which), self.steps, self.features)
+    @classmethod
+    def of(
+        cls,
+        sample: Sample,
+        device: torch.device,
+        recipe: Recipe,
+        *,
+        table: Tensor | None = None,
+        returns: Any = None,
+    ) -> "_Data":
+        weight = sample.weight / sample.weight.mean()
+        if recipe.class_weight == "balanced":
+            weight = weight * balance(sample.y, weight)[sample.y]
+        scaled = None
+        if returns is not None:
+            spread = float(np.std(returns))
+            scaled = torch.from_numpy((returns / (spread or 1.0)).astype(np.float32)).to(device)
+        return cls(
+            Batches(sample.X, device, table, axis=recipe.axis),
+            torch.from_numpy(sample.y.astype(np.int64)).to(device),
+            torch.from_numpy(weight.astype(np.float32)).to(device),
+            scaled,
+        )
 
 
 def train(
-    build: Callable[[], nn.Module], sample: Sample, validation: Sample | None, recipe: Recipe
+    build: Callable[[], nn.Module],
+    sample: Sample,
+    validation: Sample | None,
+    recipe: Recipe,
+    returns: Floats | None = None,
 ) -> Fitted:
     """Minimise the weighted log loss; stop early and restore the best epoch by the loss on ``validation``.
 
     The head starts at the class frequencies, and that state counts as epoch 0: a network that learns nothing
-    of use predicts the frequencies. Without ``validation`` all epochs are run and the last one is kept.
+    of use predicts the frequencies. Without ``validation`` all epochs are run and the last one is kept. Where
+    memory does not suffice, training begins anew with half the batch, and says so.
+
+    Args:
+        build: makes the untrained network.
+        sample: training rows.
+        validation: rows for early stopping.
+        recipe: how.
+        returns: shape (rows,); net returns, for networks with an ``auxiliary_loss``.
+
+    Raises:
+        FloatingPointError: the loss diverged and there are no validation rows to fall back on.
     """
+    while True:
+        try:
+            return _train(build, sample, validation, recipe, returns)
+        except RuntimeError as error:
+            if not out_of_memory(error) or recipe.batch_rows == 1:
+                raise
+            halved = recipe.batch_rows // 2
+            note(
+                f"{recipe.task}: memory does not suffice for {recipe.batch_rows} windows a step; going on with {halved}"
+            )
+            recipe = replace(recipe, batch_rows=halved)
+
+
+def _train(
+    build: Callable[[], nn.Module],
+    sample: Sample,
+    validation: Sample | None,
+    recipe: Recipe,
+    returns: Floats | None,
+) -> Fitted:
     device = choose_device(recipe.accelerator)
-    with reproducible(recipe.seed, device):
+    with reproducible(recipe.seed, device, deterministic=recipe.deterministic):
         network = build()
         start_at_frequencies(network, sample.y, sample.weight)
         network.to(device)
-        batches = Batches(sample.X, device)
-        labels, weights = _targets(sample, device)
+        data = _Data.of(sample, device, recipe, returns=returns)
         inner = None
         if validation is not None:
-            shared = batches.table if validation.X.table is sample.X.table else None
-            inner = (Batches(validation.X, device, shared), *_targets(validation, device))
-        keeper = _Keeper(network, recipe.patience, _inner_loss(network, inner))
-        steps_per_epoch = math.ceil(len(batches) / recipe.batch_rows)
-        optimiser = torch.optim.AdamW(
-            network.parameters(),
-            lr=recipe.learning_rate,
-            weight_decay=recipe.weight_decay,
-            fused=device.type == "cuda",
-        )
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimiser, lambda step: rate(step, steps_per_epoch * recipe.epochs)
-        )
-        order = torch.Generator().manual_seed(recipe.seed)
-        for epoch in range(1, recipe.epochs + 1):
-            network.train()
-            shuffled = torch.randperm(len(batches), generator=order).to(device)
-            for which in torch.split(shuffled, recipe.batch_rows):
-                optimiser.zero_grad(set_to_none=True)
-                with _precision(device):
-                    scores = network(batches.gather(which))
-                torch.autograd.backward(log_loss(scores, labels[which], weights[which]))
-                nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
-                optimiser.step()
-                schedule.step()
-            progress(f"{recipe.task}: epoch", epoch, recipe.epochs)
-            if keeper.stop_after(epoch, _inner_loss(network, inner)):
-                break
-        return keeper.restore()
+            shared = data.batches.table if validation.X.table is sample.X.table else None
+            inner = _Data.of(validation, device, replace(recipe, class_weight="none"), table=shared)
+        run = _Run(network, data, inner, recipe)
+        run.resume()
+        while not run.done:
+            run.epoch()
+        if recipe.checkpoint is not None:
+            recipe.checkpoint.remove()
+        return run.fitted()
 
 
-def predict(network: nn.Module, windows: Windows, accelerator: bool = False) -> Floats:
-    """Class probabilities of windows, float64 (windows, 3)."""
+class _Run:
+    """One training run: everything that a checkpoint has to hold."""
+
+    def __init__(self, network: nn.Module, data: _Data, inner: _Data | None, recipe: Recipe) -> None:
+        self.network, self.data, self.inner, self.recipe = network, data, inner, recipe
+        device = data.labels.device
+        self.optimiser = torch.optim.AdamW(
+            network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+        )
+        self.order = torch.Generator().manual_seed(recipe.seed)
+        self.steps = math.ceil(len(data.batches) / recipe.batch_rows)
+        self.taken, self.done = 0, False
+        self.keeper = _Keeper(network, recipe.patience)
+        self.forward = compiled(network) if recipe.compiled else network
+        self.auxiliary = getattr(network, "auxiliary_loss", None) if data.returns is not None else None
+        self._device = device
+
+    def epoch(self) -> None:
+        """Train one epoch, judge it and leave a checkpoint."""
+        number, started = self.taken + 1, time.perf_counter()
+        self.network.train()
+        shuffled = torch.randperm(len(self.data.batches), generator=self.order).to(self._device)
+        for step, which in enumerate(
+            torch.split(shuffled, self.recipe.batch_rows), start=self.taken * self.steps
+        ):
+            self._step(step, which)
+        self._wait()
+        speed = len(shuffled) / (time.perf_counter() - started)
+        self.taken = number
+        stop = self.keeper.stop_after(number, self._inner_loss())
+        progress(f"{self.recipe.task}: {speed:,.0f} samples/s, epoch", number, self.recipe.epochs)
+        self.done = stop or number == self.recipe.epochs
+        if self.recipe.checkpoint is not None and not self.done:
+            self._save(self.recipe.checkpoint)
+
+    def _step(self, step: int, which: Tensor) -> None:
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.recipe.learning_rate * rate(step, self.steps * self.recipe.epochs)
+        self.optimiser.zero_grad(set_to_none=True)
+        with _precision(self._device):
+            scores = self.forward(self.data.batches.gather(which))
+        loss = log_loss(scores, self.data.labels[which], self.data.weights[which])
+        if self.auxiliary is not None and self.data.returns is not None:
+            loss = loss + self.auxiliary(self.data.returns[which])
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+        self.optimiser.step()
+
+    def _wait(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+
+    def _inner_loss(self) -> float | None:
+        if self.inner is None:
+            return None
+        self.network.eval()
+        scores = score(self.network, self.inner.batches)
+        return float(log_loss(scores, self.inner.labels, self.inner.weights).item())
+
+    def resume(self) -> None:
+        """Go on from the checkpoint, where there is one of this run."""
+        found = None if self.recipe.checkpoint is None else self.recipe.checkpoint.read()
+        if found is None or found[1].get("batch_rows") != self.recipe.batch_rows:
+            first = self._inner_loss()
+            self.keeper.begin(first)
+            return
+        arrays, facts = found
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        self.network.load_state_dict(_under("network", tensors))
+        self._load_optimiser(_under("optimiser", tensors))
+        self.keeper.load(_under("best", tensors), facts["best_epoch"], tensors["losses"].tolist())
+        self.order.set_state(tensors["order"])
+        torch.random.set_rng_state(tensors["random"])
+        if self._device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["cuda"], self._device)
+        self.taken = facts["epoch"]
+        note(f"{self.recipe.task}: going on after epoch {self.taken} of {self.recipe.epochs}")
+
+    def _save(self, slot: Slot) -> None:
+        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        tensors |= {f"best.{name}": value for name, value in self.keeper.state.items()}
+        for number, held in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{number}.{name}": value for name, value in held.items()}
+        tensors["losses"] = torch.tensor(self.keeper.losses, dtype=torch.float64)
+        tensors["order"], tensors["random"] = self.order.get_state(), torch.random.get_rng_state()
+        if self._device.type == "cuda":
+            tensors["cuda"] = torch.cuda.get_rng_state(self._device)
+        facts = {
+            "epoch": self.taken,
+            "best_epoch": self.keeper.best_epoch,
+            "batch_rows": self.recipe.batch_rows,
+        }
+        slot.write({name: value.detach().cpu().numpy() for name, value in tensors.items()}, facts)
+
+    def _load_optimiser(self, tensors: dict[str, Tensor]) -> None:
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            number, _, key = name.partition(".")
+            state.setdefault(int(number), {})[key] = value
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": state, "param_groups": groups})
+
+    def fitted(self) -> Fitted:
+        """Restore the best epoch and explain it."""
+        self.keeper.restore()
+        self.network.eval()
+        explanation = explain(self.network, self.data.batches)
+        return Fitted(
+            self.network.cpu(),
+            self.keeper.best_epoch,
+            self.keeper.losses,
+            self.recipe.batch_rows,
+            explanation,
+        )
+
+
+def predict(
+    network: nn.Module, windows: AnyWindows, accelerator: bool = False, *, axis: bool = False
+) -> Floats:
+    """Class probabilities of windows, float64 (windows, 3), in full precision on any device."""
     device = choose_device(accelerator)
     with reproducible(0, device):
-        out = _scores(network.to(device).eval(), Batches(windows, device)).double().softmax(dim=1)
+        batches = Batches(windows, device, axis=axis)
+        out = score(network.to(device).eval(), batches).double().softmax(dim=1)
         network.to("cpu")
         return out.cpu().numpy()
+
+
+def score(network: nn.Module, batches: Batches) -> Tensor:
+    """Scores of all windows, (windows, 3); the windows at once are halved where memory does not suffice."""
+    rows = PREDICT_ROWS
+    while True:
+        try:
+            return _score(network, batches, rows)
+        except RuntimeError as error:
+            if not out_of_memory(error) or rows == 1:
+                raise
+            rows //= 2
+
+
+def _score(network: nn.Module, batches: Batches, rows: int) -> Tensor:
+    every = torch.arange(len(batches), device=batches.first.device)
+    with torch.no_grad():
+        parts = [network(batches.gather(which)) for which in torch.split(every, rows)]
+    return torch.cat(parts) if len(batches) else torch.zeros((0, N_CLASSES), device=batches.first.device)
+
+
+def explain(network: nn.Module, batches: Batches) -> dict[str, list[float]] | None:
+    """Mean of what ``network.explain`` says of windows spread over the training rows; None without the method."""
+    told = getattr(network, "explain", None)
+    if told is None:
+        return None
+    count = min(EXPLAINED_ROWS, len(batches))
+    spread = torch.linspace(0, len(batches) - 1, count, dtype=torch.float64).round().long()
+    total: dict[str, Tensor] = {}
+    with torch.no_grad():
+        for which in torch.split(spread.to(batches.first.device), PREDICT_ROWS // 4):
+            for name, values in told(batches.gather(which)).items():
+                total[name] = total.get(name, 0) + values.double().sum(dim=0)
+    return {name: [round(v, _DIGITS) for v in (value / count).tolist()] for name, value in total.items()}
 
 
 def log_loss(scores: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
@@ -136,6 +335,14 @@ def rate(step: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1, steps - warm))))
 
 
+def balance(y: Classes, weight: Floats) -> Floats:
+    """Factor per class that gives every class that occurs the same total weight, shape (3,)."""
+    counts = np.bincount(y, weights=weight, minlength=N_CLASSES)
+    known = counts > 0
+    share: Floats = np.divide(counts.sum() / known.sum(), counts, out=np.zeros(N_CLASSES), where=known)
+    return share
+
+
 def start_at_frequencies(network: nn.Module, y: Classes, weight: Floats) -> None:
     """Set the head so that the untrained network predicts the class frequencies for every row."""
     counts = np.bincount(y, weights=weight / weight.mean(), minlength=N_CLASSES) + 1.0
@@ -146,75 +353,90 @@ def start_at_frequencies(network: nn.Module, y: Classes, weight: Floats) -> None
         head.bias.copy_(torch.from_numpy(np.log(counts / counts.sum())))
 
 
+def compiled(network: nn.Module) -> Callable[..., Any]:
+    """Compile the network where a compiler is at hand; else, with a note, run it as it is."""
+    if torch.cuda.is_available() or shutil.which(os.environ.get("CXX", "g++")):
+        return torch.compile(network, dynamic=True)
+    note("compiled=True needs a C++ compiler, and none is at hand: the network runs as it is")
+    return network
+
+
 def choose_device(accelerator: bool) -> torch.device:
-    """The GPU where one is asked for and present, else the CPU."""
+    """The GPU where one is asked for and present; else the CPU, with a note where a GPU was asked for."""
+    if accelerator and not torch.cuda.is_available():
+        note("a GPU was asked for, and torch finds none: the network runs on the CPU")
     return torch.device("cuda" if accelerator and torch.cuda.is_available() else "cpu")
 
 
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether an allocation failed, on a GPU or on the CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
 @contextmanager
-def reproducible(seed: int, device: torch.device) -> Iterator[None]:
+def reproducible(seed: int, device: torch.device, *, deterministic: bool = True) -> Iterator[None]:
     """Fix the random stream, the order of sums and the algorithms; restore the caller's settings."""
     threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    tf32 = torch.backends.cudnn.allow_tf32
     devices = [torch.cuda.current_device()] if device.type == "cuda" else []
+    # read when cuBLAS starts: without a workspace of fixed size its sums may change their order
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     with torch.random.fork_rng(devices):
         torch.manual_seed(seed)
         torch.set_num_threads(1)
-        # cuBLAS and cuDNN recurrences need a workspace setting to be deterministic; the law binds the CPU
-        torch.use_deterministic_algorithms(device.type == "cpu")
+        torch.use_deterministic_algorithms(deterministic or device.type == "cpu")
+        torch.backends.cudnn.allow_tf32 = False
         try:
             yield
         finally:
             torch.set_num_threads(threads)
             torch.use_deterministic_algorithms(strict)
+            torch.backends.cudnn.allow_tf32 = tf32
 
 
+@dataclass
 class _Keeper:
     """Remembers the best epoch."""
 
-    def __init__(self, network: nn.Module, patience: int, first: float | None) -> None:
-        self._network, self._patience = network, patience
-        self.losses = [] if first is None else [first]
-        self.best_epoch, self._state = 0, self._copy()
+    network: nn.Module
+    patience: int
+    losses: list[float] = field(default_factory=list)
+    """validation loss before training and after each epoch"""
+    best_epoch: int = 0
+    state: dict[str, Tensor] = field(default_factory=dict)
+    """of the best epoch; empty where there are no validation rows"""
+
+    def begin(self, loss: float | None) -> None:
+        if loss is not None:
+            self.losses, self.state = [loss], self._copy()
+
+    def load(self, state: dict[str, Tensor], best_epoch: int, losses: list[float]) -> None:
+        device = next(self.network.parameters()).device
+        self.state = {name: value.to(device) for name, value in state.items()}
+        self.best_epoch, self.losses = best_epoch, losses
 
     def stop_after(self, epoch: int, loss: float | None) -> bool:
         if loss is None:
-            self.best_epoch, self._state = epoch, {}
+            self.best_epoch = epoch
             return False
         if loss < min(self.losses):
-            self.best_epoch, self._state = epoch, self._copy()
+            self.best_epoch, self.state = epoch, self._copy()
         self.losses.append(loss)
-        return epoch - self.best_epoch >= self._patience
+        return epoch - self.best_epoch >= self.patience
 
-    def restore(self) -> Fitted:
-        if self._state:
-            self._network.load_state_dict(self._state)
-        return Fitted(self._network.cpu().eval(), self.best_epoch, self.losses)
+    def restore(self) -> None:
+        if self.state:
+            self.network.load_state_dict(self.state)
+        elif not all(torch.isfinite(value).all() for value in self.network.parameters()):
+            raise FloatingPointError("the loss diverged: lower learning_rate, or give validation rows")
 
     def _copy(self) -> dict[str, Tensor]:
-        return {name: tensor.detach().clone() for name, tensor in self._network.state_dict().items()}
+        return {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
 
 
-def _inner_loss(network: nn.Module, inner: tuple[Batches, Tensor, Tensor] | None) -> float | None:
-    if inner is None:
-        return None
-    batches, labels, weights = inner
-    network.eval()
-    return float(log_loss(_scores(network, batches), labels, weights).item())
-
-
-def _scores(network: nn.Module, batches: Batches) -> Tensor:
-    every = torch.arange(len(batches), device=batches.first.device)
-    with torch.no_grad():
-        parts = [network(batches.gather(which)) for which in torch.split(every, _PREDICT_ROWS)]
-    return torch.cat(parts) if parts else torch.zeros((0, N_CLASSES))
-
-
-def _targets(sample: Sample, device: torch.device) -> tuple[Tensor, Tensor]:
-    weight = sample.weight / sample.weight.mean()
-    return (
-        torch.from_numpy(sample.y.astype(np.int64)).to(device),
-        torch.from_numpy(weight.astype(np.float32)).to(device),
-    )
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    start = f"{prefix}."
+    return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
 
 
 def _precision(device: torch.device) -> torch.autocast:

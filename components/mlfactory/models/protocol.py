@@ -5,11 +5,12 @@ the model as data that executes nothing. What a fit found ends in an underscore.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,9 @@ from mlfactory.common.bars import Floats
 from mlfactory.common.errors import InputError
 from mlfactory.common.params import parse
 from mlfactory.common.scaling import Scaling
+
+if TYPE_CHECKING:
+    from mlfactory.models.checkpoint import Slot
 
 InputKind = Literal["tabular", "sequence", "multi_resolution"]
 Classes = NDArray[np.int8]
@@ -48,6 +52,8 @@ class Context:
     """what the lines of progress are about"""
     accelerator: bool = False
     """use a GPU where there is one"""
+    checkpoint: "Slot | None" = None
+    """where a network leaves its progress after each epoch, and finds it when it is fitted again"""
 
 
 context: ContextVar[Context] = ContextVar("context", default=Context())  # noqa: B039  (it is frozen)
@@ -61,6 +67,10 @@ class Model(ABC):
     scaling: ClassVar[Scaling] = "none"
     """how the features are scaled before they reach the model, fitted on its training rows alone"""
     device: ClassVar[Literal["cpu", "gpu"]] = "cpu"
+    shape: ClassVar[Mapping[str, int]] = {"features": MOST_FEATURES}
+    """what a fit learns of the shape of its input, each kept as ``<name>_``, and the largest size of it"""
+    uses_returns: ClassVar[bool] = False
+    """``fit`` takes ``returns``, the net return of each training row's long trade, besides its class"""
     source: ClassVar[str]
     """paper"""
 
@@ -72,6 +82,8 @@ class Model(ABC):
     n_parameters_: int | None = field(default=None, init=False, repr=False)
     importance_: list[float] | None = field(default=None, init=False, repr=False)
     """share of each feature, summing to one; None where the method has none"""
+    explanation_: dict[str, list[float]] | None = field(default=None, init=False, repr=False)
+    """what the fitted model attends to, by the name of the quantity; None where the method does not say"""
 
     @abstractmethod
     def fit(self, X: Any, y: Classes, weight: Floats, validation: Sample | None = None) -> Self:
@@ -87,6 +99,15 @@ class Model(ABC):
         Raises:
             InputError: a value is NaN or infinite, or the shapes differ.
         """
+
+    def memory_estimate(self, rows: int, columns: int) -> dict[str, int]:
+        """Estimate the bytes that a fit holds besides the source it reads, by what they hold.
+
+        Args:
+            rows: training rows.
+            columns: of a row, or channels of a bar.
+        """
+        return {"a copy of the training rows": 4 * rows * columns}
 
     @abstractmethod
     def predict_proba(self, X: Any) -> Floats:
@@ -108,8 +129,8 @@ class Model(ABC):
         """Write the hyper-parameters and the fitted state; the same fit gives the same bytes."""
         folder.mkdir(parents=True, exist_ok=True)
         self.write(folder)
-        held = {"features": self.features_, "settings": self.settings(), "files": _hashes(folder)}
-        write_json(folder / SETTINGS, held)
+        shape = {name: getattr(self, f"{name}_") for name in self.shape}
+        write_json(folder / SETTINGS, {**shape, "settings": self.settings(), "files": _hashes(folder)})
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -124,9 +145,11 @@ class Model(ABC):
         if not isinstance(held, dict) or not isinstance(held.get("settings"), dict):
             raise InputError(f"{folder / SETTINGS} holds no hyper-parameters")
         model = parse(cls, held["settings"], cls.__name__)
-        model.features_ = held.get("features", 0)
-        if not isinstance(model.features_, int) or not 0 < model.features_ <= MOST_FEATURES:
-            raise InputError(f"{folder / SETTINGS} states {model.features_!r} features")
+        for name, most in cls.shape.items():
+            size = held.get(name, 0)
+            if not isinstance(size, int) or not 0 < size <= most:
+                raise InputError(f"{folder / SETTINGS} states {size!r} {name}")
+            setattr(model, f"{name}_", size)
         if held.get("files") != (found := _hashes(folder)):
             raise InputError(
                 f"the files of {folder} are not the ones that were saved: it holds {sorted(found)}"

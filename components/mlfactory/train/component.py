@@ -20,6 +20,7 @@ def train(
     timings: Output[Metrics],
     seed: int = 0,
     accelerator: str = "0",
+    checkpoint_uri: str = "",
 ) -> None:
     """Train one model at one horizon; a fit that crashes leaves empty predictions and says why in ``fit``.
 
@@ -34,6 +35,7 @@ def train(
         timings: Time, memory and counts of this step.
         seed: Seed of everything random in the fit.
         accelerator: Number of GPUs; 0 trains on the CPU.
+        checkpoint_uri: Folder or object store where a killed task finds its finished folds and epochs; empty for none.
     """
     from mlfactory.common.stage import execute
     from mlfactory.train.stage import run
@@ -50,6 +52,7 @@ def train(
         fit=fit,
         seed=seed,
         accelerator=accelerator,
+        checkpoint_uri=checkpoint_uri,
     )
 
 

@@ -129,7 +129,10 @@ def fit_fold(
     inputs = Inputs(model, scaler, source)
     train = _sample(inputs, index, contract.horizon, rows.train)
     inner = _sample(inputs, index, contract.horizon, rows.inner) if len(rows.inner) else None
-    model.fit(*train, validation=inner)
+    extra: dict[str, Any] = (
+        {"returns": index.long_net[contract.horizon][rows.train]} if model.uses_returns else {}
+    )
+    model.fit(*train, validation=inner, **extra)
     facts = {
         "fold": fold,
         "train_rows": len(rows.train),
@@ -262,3 +265,15 @@ def importance_of(model: Model, columns: tuple[str, ...], most: int = 30) -> dic
         return None
     shares = sorted(zip(columns, model.importance_, strict=True), key=lambda pair: (-pair[1], pair[0]))
     return {name: round(share, 6) for name, share in shares[:most] if share > 0}
+
+
+def explanation_of(model: Model, contract: Contract) -> dict[str, Any] | None:
+    """What the model attends to, with the names of what it reads; None where the model does not say."""
+    if model.explanation_ is None:
+        return None
+    return {
+        **model.explanation_,
+        "columns": list(contract.columns),
+        "timeframes": list(contract.timeframes),
+        "steps": contract.steps,
+    }

@@ -1,8 +1,10 @@
 """Train one model at one horizon: on every fold for out-of-fold predictions, and on all development rows."""
 
+import hashlib
 import shutil
 import tempfile
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +18,7 @@ from mlfactory.common.artifacts import (
     read_json,
     read_matrix,
     size,
+    to_json,
     write_json,
 )
 from mlfactory.common.errors import InputError
@@ -25,14 +28,16 @@ from mlfactory.common.params import parse
 from mlfactory.common.predictions import COMBINERS, FAILED, OK, Predictions, failed, write_predictions
 from mlfactory.common.raw_bars import KIND as RAW
 from mlfactory.common.raw_bars import read_raw_bars
-from mlfactory.common.splits import REFIT
+from mlfactory.common.splits import REFIT, TRAIN
 from mlfactory.common.stage import Summary, main, progress
 from mlfactory.models.bundle import Columns, Contract, Source, steps_of
+from mlfactory.models.checkpoint import Checkpoints, Slot
+from mlfactory.models.memory import limit_bytes, refuse_excess
 from mlfactory.models.protocol import Context, Model, context
 from mlfactory.models.registry import load_model, models, source_version
 from mlfactory.train.child import Failure, isolated
 from mlfactory.train.comparison import Pair, compare
-from mlfactory.train.fitting import FoldFit, check_source, fit_fold, importance_of, name_of
+from mlfactory.train.fitting import FoldFit, check_source, explanation_of, fit_fold, importance_of, name_of
 from mlfactory.train.params import Job, Reading, Selection
 from mlfactory.train.selection import stability
 
@@ -53,6 +58,11 @@ class Task:
     """size of every input artifact: what a step downloads"""
     index: Index
     accelerator: bool
+    checkpoints: Checkpoints | None = None
+
+    def slot(self, name: str) -> Slot | None:
+        """Name a checkpoint; None where the task keeps none."""
+        return None if self.checkpoints is None else self.checkpoints.slot(name)
 
     def model(self) -> Model:
         """A model that is not fitted."""
@@ -69,6 +79,7 @@ def run(  # noqa: PLR0913  (two inputs, four outputs)
     fit: Path,
     seed: int = 0,
     accelerator: str = "0",
+    checkpoint_uri: str = "",
 ) -> Summary:
     """Train one model at one horizon; a fit that crashes leaves empty predictions and says why in ``fit``.
 
@@ -82,9 +93,12 @@ def run(  # noqa: PLR0913  (two inputs, four outputs)
         fit: JSON file to write; rows, best iterations and inner losses, or the error.
         seed: of everything random in the fit.
         accelerator: number of GPUs; ``0`` trains on the CPU.
+        checkpoint_uri: folder or object store where finished folds and epochs are kept until the task ends, so that
+            a killed task goes on from there; empty for none.
 
     Raises:
-        InputError: an unknown model, horizon or hyper-parameter, or a value in the matrix that is not finite.
+        InputError: an unknown model, horizon or hyper-parameter, a value in the matrix that is not finite, or a
+            ``checkpoint_uri`` that cannot be written to.
     """
     task = _task(job, matrix, index, seed, accelerator)
     common = provenance(
@@ -98,6 +112,7 @@ def run(  # noqa: PLR0913  (two inputs, four outputs)
         settings=task.settings,
         model_code=source_version(job.model),
     )
+    task = replace(task, checkpoints=_checkpoints(checkpoint_uri, common))
 
     def about(kind: str) -> Provenance:
         return {**common, "artifact": kind}
@@ -133,10 +148,23 @@ def run(  # noqa: PLR0913  (two inputs, four outputs)
             "scaling": None,
             "stability": None,
             "comparison": None,
+            "explanation": None,
             **found,
         },
     )
+    if task.checkpoints is not None and not failure:
+        task.checkpoints.clear()
     return _summary(task, failure, found)
+
+
+def _checkpoints(uri: str, about: Provenance) -> Checkpoints | None:
+    """Name the task's checkpoints by the hash of its inputs, its settings and the code."""
+    if not uri:
+        return None
+    key = hashlib.sha256(to_json(about).encode()).hexdigest()[:32]
+    checkpoints = Checkpoints(uri, key)
+    checkpoints.check()
+    return checkpoints
 
 
 def _task(job: Job, matrix: Path, index: Path, seed: int, accelerator: str) -> Task:
@@ -191,40 +219,84 @@ def _source(path: Path, own_set: str, job: Job, steps: int) -> tuple[Source, tup
 
 def _fit_all(task: Task, folder: Path) -> None:
     """Fit every fold and then all development rows; leave predictions, the last model and facts in ``folder``."""
-    facts, pairs, last = [], [], None
-    folds = (*range(task.index.n_folds), REFIT)
+    _check_memory(task)
+    facts: list[dict[str, Any]] = []
+    pairs: list[Pair] = []
     selection = task.reading.selection
     compared = selection.method != "none" and selection.compare
     what = f"{task.contract.model}, horizon {task.contract.horizon}"
-    for done, fold in enumerate(folds, start=1):
-        context.set(Context(f"{what}, {name_of(fold)}", task.accelerator))
-        last = _fit(task, fold, task.reading)
-        np.save(folder / f"rows{fold}.npy", last.row)
-        np.save(folder / f"probability{fold}.npy", last.probability)
-        facts.append(last.facts)
-        if compared and fold != REFIT:
-            whole = _fit(task, fold, task.reading.model_copy(update={"selection": Selection()}))
-            pairs.append(Pair(last.row, last.probability, whole.probability))
-        progress(what, done, len(folds))
-    assert last is not None
+    for fold in range(task.index.n_folds):
+        arrays, told = _fold(task, fold, what, compared=compared)
+        _keep(folder, fold, arrays)
+        facts.append(told)
+        if compared:
+            pairs.append(Pair(arrays["row"], arrays["probability"], arrays["whole"]))
+        progress(what, fold + 1, task.index.n_folds + 1)
+    last = _fit(task, REFIT, what, task.reading)
+    _keep(folder, REFIT, {"row": last.row, "probability": last.probability})
+    progress(what, task.index.n_folds + 1, task.index.n_folds + 1)
     last.bundle.save(folder / _BUNDLE)
     fitted = last.bundle.model
     found: dict[str, Any] = {
-        "folds": facts,
+        "folds": [*facts, last.facts],
         "n_parameters": fitted.n_parameters_,
         "feature_importance": importance_of(fitted, last.bundle.contract.columns),
+        "explanation": explanation_of(fitted, last.bundle.contract),
         "scaling": last.bundle.scaler.kind,
     }
     if selection.method != "none":
         available = len(task.contract.columns)
-        found["stability"] = stability([fold["columns"] for fold in facts[:-1]], available)
+        found["stability"] = stability([fold["columns"] for fold in facts], available)
     if pairs:
         found["comparison"] = compare(pairs, task.index, task.contract.horizon, task.settings["seed"])
     write_json(folder / _FACTS, found)
 
 
-def _fit(task: Task, fold: int, reading: Reading) -> FoldFit:
+def _fold(task: Task, fold: int, what: str, *, compared: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Give rows, probabilities and facts of a fold: of its checkpoint where it was finished before."""
+    slot = task.slot(f"fold-{fold}")
+    if slot and (kept := slot.read()):
+        return kept
+    done = _fit(task, fold, what, task.reading)
+    arrays = {"row": done.row, "probability": done.probability}
+    if compared:
+        every = task.reading.model_copy(update={"selection": Selection()})
+        arrays["whole"] = _fit(task, fold, f"{what}, all columns", every).probability
+    if slot:
+        slot.write(arrays, done.facts)
+    return arrays, done.facts
+
+
+def _fit(task: Task, fold: int, what: str, reading: Reading) -> FoldFit:
+    columns = "" if reading == task.reading else "-all-columns"
+    slot = task.slot(f"fold-{fold}-epoch{columns}")
+    context.set(Context(f"{what}, {name_of(fold)}", task.accelerator, slot))
     return fit_fold(task.model(), task.contract, task.source, task.index, fold, reading=reading)
+
+
+def _keep(folder: Path, fold: int, arrays: Mapping[str, Any]) -> None:
+    np.save(folder / f"rows{fold}.npy", arrays["row"])
+    np.save(folder / f"probability{fold}.npy", arrays["probability"])
+
+
+def _check_memory(task: Task) -> None:
+    """Refuse a fit that would not fit into memory, before it starts.
+
+    Raises:
+        MemoryError: states the estimate, its parts and the limit.
+    """
+    source = task.source
+    columns = len(task.contract.columns)
+    held = source.table.nbytes if isinstance(source, BarWindows) else 4 * len(source) * columns
+    rows = len(task.index.rows(task.contract.horizon, REFIT, TRAIN))
+    parts = {"table": held, **task.model().memory_estimate(rows, columns)}
+    shrink = (
+        "dataset.stride"
+        if task.contract.steps == 1
+        else f"dataset.stride, or a smaller model.{task.contract.model}.batch_rows"
+    )
+    remedy = f"give the step more memory, a larger {shrink}"
+    refuse_excess(f"{task.contract.model}, horizon {task.contract.horizon},", parts, limit_bytes(), remedy)
 
 
 def _collect(task: Task, work: Path, refit: bool, failure: Failure | None) -> Predictions:
