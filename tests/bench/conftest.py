@@ -16,10 +16,15 @@ LINES: list[str] = []
 
 @pytest.fixture
 def side_by_side(benchmark: Any) -> Callable[..., tuple[Any, Any]]:
-    """Time ``ours`` against ``anchor``; sizes are the bars that each of them handles."""
+    """Time ``ours`` against ``anchor``; sizes are the bars (or other units) that each of them handles."""
 
     def run(
-        what: str, ours: Callable[[], Any], anchor: Callable[[], Any], sizes: tuple[int, int], rounds: int = 5
+        what: str,
+        ours: Callable[[], Any],
+        anchor: Callable[[], Any],
+        sizes: tuple[int, int],
+        rounds: int = 5,
+        unit: str = "bars",
     ) -> tuple[Any, Any]:
         mine, theirs = ours(), None  # the first call compiles
         seconds: dict[str, list[float]] = {"ours": [], "anchor": []}
@@ -32,7 +37,7 @@ def side_by_side(benchmark: Any) -> Callable[..., tuple[Any, Any]]:
             seconds["ours"].append(time.perf_counter() - between)
         rate = sizes[0] / median(seconds["ours"])
         ratio = rate * median(seconds["anchor"]) / sizes[1]
-        LINES.append(f"{what}: {ratio:,.1f}x, {rate:,.0f} bars/s (median of {rounds}, alternating)")
+        LINES.append(f"{what}: {ratio:,.1f}x, {rate:,.0f} {unit}/s (median of {rounds}, alternating)")
         benchmark.extra_info.update(ratio=ratio, bars_per_second=rate)
         benchmark.pedantic(ours, rounds=1)
         return mine, theirs

@@ -1,4 +1,4 @@
-"""Purging, weights and windows side by side with their plain counterparts."""
+"""Purging and weights side by side with their plain counterparts."""
 
 from typing import Any
 
@@ -7,7 +7,6 @@ import pytest
 
 from mlfactory.common.splits import blocks, combinatorial, fold_codes, k_fold
 from mlfactory.common.weights import uniqueness
-from mlfactory.common.windows import Windows
 
 pytestmark = pytest.mark.slow
 
@@ -59,21 +58,3 @@ def test_fold_codes(benchmark: Any, spans: Any, scheme: str) -> None:
 def test_uniqueness(benchmark: Any, spans: Any) -> None:
     benchmark.group = f"average uniqueness, {ROWS:,} rows"
     benchmark.pedantic(uniqueness, spans, rounds=3)
-
-
-def test_windows(benchmark: Any) -> None:
-    rng = np.random.default_rng(0)
-    windows = Windows(rng.normal(size=(ROWS, 8)).astype(np.float32), np.arange(59, ROWS), 60)
-    which = rng.integers(0, len(windows), 1024)
-    benchmark.group = "3D batches of 1024 x 60 x 8"
-    benchmark.pedantic(windows.gather, (which,), rounds=50, warmup_rounds=2)
-    benchmark.extra_info["samples_per_s"] = len(which) / benchmark.stats.stats.median
-
-
-def test_windows_one_at_a_time(benchmark: Any) -> None:
-    rng = np.random.default_rng(0)
-    table = rng.normal(size=(ROWS, 8)).astype(np.float32)
-    which = rng.integers(59, ROWS, 1024)
-    benchmark.group = "3D batches of 1024 x 60 x 8"
-    benchmark.pedantic(lambda: np.stack([table[end - 59 : end + 1] for end in which]), rounds=10)
-    benchmark.extra_info["samples_per_s"] = len(which) / benchmark.stats.stats.median

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mlfactory.common.errors import InputError
 from mlfactory.common.raw_bars import RawBars
-from mlfactory.common.windows import row_major, window_view
+from mlfactory.common.windows import row_major, take, window_view
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -77,7 +77,7 @@ class MultiResolutionDataset:
         Returns:
             shape (b, timeframes, steps, channels)
         """
-        batch: Floats32 = self.flat[self.ends[which] - (self.steps - 1)]
+        batch = take(self.flat, self.ends[which] - (self.steps - 1))
         batch = batch.reshape(len(which), len(self.timeframes), self.steps, self.table.shape[1])
         prices = batch[..., :N_PRICES]
         prices -= batch[..., -1:, CLOSE : CLOSE + 1].copy()

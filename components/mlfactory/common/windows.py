@@ -1,6 +1,7 @@
 """Sequences of rows for models that read time: views of one flat table, never materialised."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +61,21 @@ def window_view(table: Floats32, steps: int) -> Floats32:
     return np.asarray(view)
 
 
+def take(view: Floats32, first: NDArray[np.integer[Any]]) -> Floats32:
+    """Copy windows of a ``window_view``, each as one block of bytes.
+
+    Args:
+        view: shape (windows, values).
+        first: numbers of windows, of any shape.
+
+    Returns:
+        shape (*first.shape, values)
+    """
+    blocks = view.view(f"V{view.strides[1] * view.shape[1]}")[:, 0]
+    copied: Floats32 = blocks[first].view(np.float32)  # np.take would first copy the whole view
+    return copied.reshape(*first.shape, view.shape[1])
+
+
 @dataclass(frozen=True)
 class Windows:
     """Windows of ``steps`` consecutive rows of a flat table; each is named by its last row."""
@@ -100,5 +116,5 @@ class Windows:
         Returns:
             shape (b, steps, features)
         """
-        batch: Floats32 = self.flat[self.first[which]]  # np.take would first copy the whole view
+        batch = take(self.flat, self.ends[which] - (self.steps - 1))
         return batch.reshape(len(which), self.steps, self.table.shape[1])
