@@ -9,7 +9,7 @@ import fsspec
 import numpy as np
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
-from toy_run import ToyRun
+from toy_run import FAMILY, ToyRun
 
 from mlfactory.common.artifacts import provenance, read_json, read_table, sha256, write_json, write_table
 from mlfactory.common.bars import timestamps
@@ -253,6 +253,37 @@ def test_the_page_compares_regimes_with_and_without_the_own_bar(document: dict[s
         "12.0",
     ]
     assert re.search(r"6\.25\s% ?</b> of 800 rows differ", card)
+
+
+def test_the_page_says_what_every_family_reads(judged: Judged, document: dict[str, Any], page: str) -> None:
+    families = {row["family"]: row for row in document["model_inputs"]["families"]}
+    assert families["boosting"]["sets"] == {"boosting_optimal": 200}
+    jobs = 2 * sum(FAMILY[model] == "boosting" for model in judged.toy.models)
+    assert families["boosting"]["jobs"] == jobs > 2
+    section = page.partition('id="reading"')[2].partition("<h2")[0]
+    assert "boosting_optimal (200)" in section
+    assert f"{3.5 * jobs:.1f}\N{NO-BREAK SPACE}MiB" in section
+
+
+def test_the_page_compares_a_selection_of_columns_with_all_of_them(
+    document: dict[str, Any], page: str
+) -> None:
+    rows = document["model_inputs"]["selection"]
+    assert [(row["horizon"], row["model"]) for row in rows] == [(10, "lightgbm"), (20, "lightgbm")]
+    assert rows[0]["chosen"][0] == {"column": "hvol_20", "folds": 3}
+    assert rows[0]["refit"] == ["hvol_20", "log_return_5"]
+    section = page.partition('id="reading"')[2].partition("<h2")[0]
+    for text in (
+        "permutation importance",
+        "2 of 200",
+        "0.66",
+        "1.0412",
+        "1.0437",
+        "+0.0025",
+        "0.0011 … 0.0039",
+    ):
+        assert text in section
+    assert "<code>hvol_20</code> 3, <code>&lt;rsi&gt;</code> 2, <code>log_return_5</code> 1" in section
 
 
 def test_the_page_leaves_room_for_time_and_memory_once(page: str, out: Path) -> None:

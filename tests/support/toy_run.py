@@ -33,6 +33,27 @@ FAMILY = {
     "random_forest": "classical",
     "lstm": "neural",
 }
+SELECTED: Mapping[str, Any] = {
+    "selection": {"method": "permutation", "columns": 2, "folds": 3, "compare": True},
+    "folds": [
+        {"fold": 0, "columns": ["hvol_20", "<rsi>"]},
+        {"fold": 1, "columns": ["hvol_20", "log_return_5"]},
+        {"fold": 2, "columns": ["hvol_20", "<rsi>"]},
+        {"fold": -1, "columns": ["hvol_20", "log_return_5"]},
+    ],
+    "stability": 0.66,
+    "comparison": {
+        "rows": 1000,
+        "log_loss": 1.0412,
+        "log_loss_without": 1.0437,
+        "gain": 0.0025,
+        "gain_low": 0.0011,
+        "gain_high": 0.0039,
+        "gain_low_999": -0.0002,
+        "gain_high_999": 0.0052,
+    },
+}
+"""What the fit of a model with selected columns states besides."""
 SESSION_MINUTES = 1380
 INSTRUMENT = {
     "symbol": "TOY",
@@ -280,7 +301,12 @@ class ToyRun:
             if bad
             else None,
             "folds": [],
+            "feature_set": "neural_optimal" if FAMILY[model] == "neural" else "boosting_optimal",
+            "available_columns": 150 if FAMILY[model] == "neural" else 200,
+            "read_bytes": {"matrix": 3 * 2**20, "index": 2**19},
         }
+        if model == "lightgbm" and not bad:
+            about |= SELECTED
         if FAMILY[model] == "boosting" and not bad:
             names = ["hvol_20", "parkinson_20", "log_return_5", "ladder_60_rsi_14", "minutes_since_open"]
             share = np.array([0.31, 0.22, 0.12, 0.08, 0.05])

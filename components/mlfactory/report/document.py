@@ -9,6 +9,7 @@ from mlfactory.common.metrics import expected_best, sharpe_error
 from mlfactory.common.predictions import COMBINERS, FAILED, Predictions
 from mlfactory.common.splits import HELD_OUT, REFIT
 from mlfactory.report.evaluation import Result
+from mlfactory.report.model_inputs import describe
 
 
 def chosen(ranking: Mapping[str, Any], horizon: int) -> dict[str, str]:
@@ -58,6 +59,7 @@ def contents(
         "loss_of_rows": ranking["loss_of_rows"],
         "trials": _trials(board, details),
         "feature_importance": _importance(fits, ranking),
+        "model_inputs": describe(fits),
         "failed": broken,
     }
     cleaned: dict[str, Any] = clean(report)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mlfactory.report.locked_test import locked_test
+from mlfactory.report.model_inputs import model_inputs
 from mlfactory.report.notes import development, failures, method
 from mlfactory.report.regimes import regimes
 from mlfactory.report.tables import ensemble
@@ -17,6 +18,7 @@ _STYLE: Final = Path(__file__).with_name("page.css")
 _LINKS: Final = (
     ("development", "Development rows"),
     ("regimes", "Regimes"),
+    ("reading", "What models read"),
     ("method", "Method"),
     ("resources", "Time and memory"),
     ("inputs", "Inputs"),
@@ -35,6 +37,7 @@ def render(document: Document) -> str:
         development(document),
         failures(document),
         regimes(document),
+        model_inputs(document),
         method(document),
         f'<h2 id="resources">Time and memory</h2>\n<div class="card scroll">{RESOURCES}</div>',
         _provenance(document),

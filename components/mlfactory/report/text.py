@@ -31,6 +31,11 @@ def count(value: Any) -> str:
     return NONE if value is None else f"{value:,}"
 
 
+def mebibytes(value: Any) -> str:
+    """Write a number of bytes in MiB."""
+    return NONE if value is None else f"{number(value / 2**20, 1)}\N{NO-BREAK SPACE}MiB"
+
+
 def day(minute: int) -> str:
     """Write the UTC date of a minute since the epoch."""
     return datetime.fromtimestamp(minute * 60, UTC).strftime("%Y-%m-%d")
