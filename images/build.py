@@ -50,7 +50,7 @@ def main() -> int:
 def build(name: str, reference: str, arguments: list[str]) -> str:
     """Build one image; return the last lines of the log if that fails, else nothing."""
     site = [f"{key}={value}" for key in FROM_ENVIRONMENT if (value := os.environ.get(key))]
-    given = [f"STAGE={name}", *site, *arguments]
+    given = [f"STAGE={name}", f"REQUIREMENTS={same_requirements(name)}", *site, *arguments]
     flags = [word for argument in given for word in ("--build-arg", argument)]
     # --force-rm: the classic builder otherwise keeps the container of a failed step
     command = ["docker", "build", "--force-rm", "-f", "images/Dockerfile", "-t", reference, *flags, "."]
@@ -64,6 +64,15 @@ def build(name: str, reference: str, arguments: list[str]) -> str:
         check=False,
     )
     return "" if done.returncode == 0 else "\n".join(done.stdout.splitlines()[-TAIL:])
+
+
+def same_requirements(name: str) -> str:
+    """Name the first image of the table that installs the same: its layer, once built, serves both."""
+
+    def content(image_name: str) -> bytes:
+        return (REPOSITORY / "images" / image_name / "requirements.txt").read_bytes()
+
+    return next(other for other in IMAGES if content(other) == content(name))
 
 
 def exists(reference: str) -> bool:

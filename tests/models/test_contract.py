@@ -16,7 +16,7 @@ from mlfactory.models.registry import load_model, models
 ALL = sorted(models())
 EVERY_MODEL = pytest.mark.parametrize("name", ALL)
 STOPS_EARLY = [name for name in ALL if "patience" in models()[name].defaults]
-SEQUENCES = [name for name in ALL if models()[name].input == "sequence"]
+SEQUENCES = [name for name in ALL if models()[name].input != "tabular"]
 
 
 def drawn(name: str, **how: object) -> Problem:

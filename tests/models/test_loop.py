@@ -7,11 +7,9 @@ from toy_models import problem, toy
 
 from mlfactory.common.windows import Windows
 from mlfactory.models import loop
-from mlfactory.models.neural.lstm import LSTM
-from mlfactory.models.protocol import Sample
 from mlfactory.models.registry import load_model, models
 
-SEQUENCES = [name for name, info in models().items() if info.input == "sequence"]
+SEQUENCES = [name for name, info in models().items() if info.input != "tabular"]
 EVERY_NETWORK = pytest.mark.parametrize("name", SEQUENCES)
 
 
@@ -27,9 +25,10 @@ def test_a_batch_is_the_windows_it_names() -> None:
 @EVERY_NETWORK
 def test_an_untrained_network_predicts_the_class_frequencies(name: str) -> None:
     data = problem(load_model(name))
-    network = load_model(name)(**toy(name)).network(6)
+    axis = models()[name].input == "multi_resolution"
+    network = load_model(name)(**toy(name)).network(6, *([1] if axis else []))
     loop.start_at_frequencies(network, data.train.y, data.train.weight)
-    p = loop.predict(network, data.test.X)
+    p = loop.predict(network, data.test.X, axis=axis)
     counts = np.bincount(data.train.y, minlength=3) + 1
     np.testing.assert_allclose(p, np.tile(counts / counts.sum(), (len(p), 1)), rtol=1e-5)
 
@@ -94,15 +93,3 @@ def test_the_loss_is_the_weighted_mean_of_minus_log_probability() -> None:
     scores = torch.log(torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]]))
     loss = loop.log_loss(scores, torch.tensor([0, 2]), torch.tensor([3.0, 1.0]))
     assert float(loss) == pytest.approx((3 * -np.log(0.5) - np.log(0.8)) / 4)
-
-
-@pytest.mark.parametrize(("hidden", "layers", "features"), [(8, 1, 3), (16, 2, 5)])
-def test_an_lstm_has_the_parameters_of_its_equations(hidden: int, layers: int, features: int) -> None:
-    rng = np.random.default_rng(0)
-    table = rng.normal(size=(60, features)).astype(np.float32)
-    sample = Sample(Windows(table, np.arange(9, 59), 10), rng.integers(0, 3, 50).astype(np.int8), np.ones(50))
-    model = LSTM(hidden=hidden, layers=layers, steps=10, epochs=1).fit(*sample)
-    # four gates, each with input and recurrent weights and two biases; then norm and head
-    first = 4 * hidden * (features + hidden + 2)
-    later = (layers - 1) * 4 * hidden * (hidden + hidden + 2)
-    assert model.n_parameters_ == first + later + 2 * hidden + 3 * (hidden + 1)

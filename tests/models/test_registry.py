@@ -72,7 +72,7 @@ def test_a_model_says_what_it_is(name: str) -> None:
     info = models()[name]
     assert info.name == name == info.path.stem
     assert info.family == info.path.parent.name == family_of(name)
-    assert info.input in ("tabular", "sequence")
+    assert info.input in ("tabular", "sequence", "multi_resolution")
     assert info.device in ("cpu", "gpu")
     assert info.doc.endswith(".")
     assert info.source[-1].isalnum()

@@ -26,7 +26,24 @@ SHRUNK: dict[str, Any] = {
     "gap": 5,
 }
 """Applied to every model that has the field."""
-OWN: dict[str, dict[str, Any]] = {"lstm": {"learning_rate": 0.02}}
+OWN: dict[str, dict[str, Any]] = {
+    "lstm": {"learning_rate": 0.02},
+    "gru": {"learning_rate": 0.02},
+    "tcn": {"kernel": 2, "learning_rate": 0.02},
+    "transformer": {"heads": 2, "expansion": 2, "learning_rate": 0.01},
+    "nbeats": {"layers": 2, "blocks": 1, "series": 4, "forecast": 4, "shapes": 3, "learning_rate": 0.01},
+    "inceptiontime": {
+        "blocks": 3,
+        "filters": 4,
+        "bottleneck": 4,
+        "kernels": (1, 3, 5),
+        "learning_rate": 0.02,
+    },
+    "resnet1d": {"filters": 6, "kernels": (3, 2, 1), "learning_rate": 0.02},
+    "patchtst": {"heads": 2, "patch": 2, "stride": 1, "learning_rate": 0.02, "epochs": 12},
+    "itransformer": {"heads": 2, "learning_rate": 0.01},
+    "tft": {"heads": 2, "learning_rate": 0.02},
+}
 FEATURES = 6
 CONSTANT = 4
 """Column of the tables that never changes."""
@@ -77,7 +94,7 @@ def problem(
 
 def sample(kind: type[Model], table: np.ndarray, y: np.ndarray, rows: np.ndarray) -> Sample:
     """Rows of a table as the model reads them, all of weight 1."""
-    X = Windows(table, rows, SHRUNK["steps"]) if kind.input == "sequence" else table[rows]
+    X = table[rows] if kind.input == "tabular" else Windows(table, rows, SHRUNK["steps"])
     return Sample(X, y[rows], np.ones(len(rows)))
 
 

@@ -49,6 +49,8 @@ IMAGES: Final[dict[str, Image]] = {
     "train-boosting": Image("train", models=("boosting",)),
     "train-classical": Image("train", models=("classical",)),
     "train-neural": Image("train", models=("neural",)),
+    "train-cnn": Image("train", models=("cnn",)),
+    "train-transformer": Image("train", models=("transformer",)),
     "oof": Image("oof"),
     "stacking": Image("stacking", models=EVERY),
     "report": Image("report"),

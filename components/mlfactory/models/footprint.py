@@ -28,8 +28,9 @@ def of_training(network: nn.Module, window: tuple[int, ...], batch_rows: int) ->
 
 
 def _kept_bytes(network: nn.Module, x: Tensor) -> int:
-    """Sum the tensors that the forward pass keeps, each block of memory once, without the parameters."""
-    own = {value.untyped_storage().data_ptr() for value in network.parameters()}
+    """Sum the tensors that the forward pass keeps, each block of memory once, without what the network holds."""
+    held = (*network.parameters(), *network.buffers())
+    own = {value.untyped_storage().data_ptr() for value in held}
     kept: dict[int, int] = {}
 
     def note_size(value: Tensor) -> Tensor:

@@ -24,29 +24,13 @@ class LSTM(SequenceModel):
     layers: Annotated[int, Field(ge=1)] = 2
 
     def network(self, features: int) -> "torch.nn.Module":
-        return build(features, self.hidden, self.layers, self.dropout)
+        from torch import nn
 
+        from mlfactory.models.layers import LastState
 
-def build(features: int, hidden: int, layers: int, dropout: float) -> "torch.nn.Module":
-    """Stack the recurrent layers and the head."""
-    import torch
-    from torch import nn
-
-    class Network(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            between = dropout if layers > 1 else 0.0
-            self.recurrent = nn.LSTM(features, hidden, layers, batch_first=True, dropout=between)
-            self.norm = nn.LayerNorm(hidden)
-            self.dropout = nn.Dropout(dropout)
-            self.head = nn.Linear(hidden, 3)
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            states, _ = self.recurrent(x)  # b t f -> b t d
-            scores: torch.Tensor = self.head(self.dropout(self.norm(states[:, -1])))
-            return scores
-
-    return Network()
+        between = self.dropout if self.layers > 1 else 0.0
+        recurrent = nn.LSTM(features, self.hidden, self.layers, batch_first=True, dropout=between)
+        return LastState(recurrent, self.dropout)  # b t f -> b t d -> b 3
 
 
 MODEL = LSTM
