@@ -104,3 +104,20 @@ def test_a_folder_hash_follows_names_and_contents(tmp_path: Path) -> None:
     assert make("b", {"sub/y": "2", "x": "1"}) == first
     assert make("c", {"x": "1", "sub/z": "2"}) != first
     assert make("d", {"x": "1", "sub/y": "3"}) != first
+
+
+def test_a_matrix_of_another_shape_than_it_states_is_refused(tmp_path: Path) -> None:
+    columns = {name: np.arange(5, dtype=np.float32) for name in ("a", "b")}
+    artifacts.write_matrix(tmp_path / "m", columns, facts("boosting_optimal"))
+    stated = artifacts.read_json(tmp_path / "m" / "provenance.json")
+    for changed, message in (
+        (
+            {"rows": 4},
+            r"holds float32 of shape \(5, 2\); its provenance says row-major float32 of shape \(4, 2\)",
+        ),
+        ({"columns": ["a", "b", "c"]}, r"of shape \(5, 3\)"),
+        ({"columns": ["a", "a"]}, "names the column a twice"),
+    ):
+        artifacts.write_json(tmp_path / "m" / "provenance.json", {**stated, **changed})
+        with pytest.raises(InputError, match=message):
+            artifacts.read_matrix(tmp_path / "m", "boosting_optimal")

@@ -81,3 +81,13 @@ def test_another_artifact_is_refused(tmp_path: Path) -> None:
     write_index(tmp_path / "x", small_index(), provenance("matrix", "dataset", {}, {}))
     with pytest.raises(InputError, match="expected 'index'"):
         read_index(tmp_path / "x")
+
+
+def test_two_rows_of_one_bar_are_refused_by_number(tmp_path: Path) -> None:
+    index = small_index()
+    index.bar[4] = index.bar[3]
+    write_index(tmp_path / "x", index, provenance("index", "dataset", {}, {}))
+    with pytest.raises(
+        InputError, match=r"row 4 is of bar 103 and the row before it of bar 103: .*\(1 of 10 rows"
+    ):
+        read_index(tmp_path / "x")

@@ -256,7 +256,21 @@ def write_matrix(path: Path, columns: Mapping[str, NDArray[Any]], facts: Provena
 
 
 def read_matrix(path: Path, kind: str) -> Matrix:
-    """Map a matrix into memory without reading it."""
+    """Map a matrix into memory without reading it.
+
+    Raises:
+        InputError: not the matrix ``kind``, of another schema version, of another shape or type than its provenance
+            states, or a column is named twice.
+    """
     facts = read_folder(path, kind)
     values = np.load(path / "matrix.npy", mmap_mode="r", allow_pickle=False)
-    return Matrix(values, tuple(facts["columns"]), facts)
+    columns = tuple(facts["columns"])
+    stated = (facts["rows"], len(columns))
+    if values.shape != stated or values.dtype != np.float32 or not values.flags.c_contiguous:
+        raise InputError(
+            f"{path / 'matrix.npy'} holds {values.dtype} of shape {values.shape}; its provenance says row-major "
+            f"float32 of shape {stated}"
+        )
+    if twice := sorted({name for name in columns if columns.count(name) > 1}):
+        raise InputError(f"{path} names the column {', '.join(twice)} twice")
+    return Matrix(values, columns, facts)

@@ -136,13 +136,14 @@ def read_index(path: Path) -> Index:
     """Read the ``index`` artifact.
 
     Raises:
-        InputError: not the ``index`` artifact, or its table and provenance disagree.
+        InputError: not the ``index`` artifact, its table and provenance disagree, or two rows are of one bar.
     """
     facts = read_folder(path, "index")
     frame, _ = read_table(path / _ROWS, _ROWS)
     horizons, n_folds = tuple(int(h) for h in facts["horizons"]), int(facts["n_folds"])
     if len(frame) != facts["rows"]:
         raise InputError(f"{path} holds {len(frame)} rows; its provenance says {facts['rows']}")
+    _check_rows(path, frame["bar"].to_numpy(dtype=np.int64, copy=True))
 
     def column(name: str, kind: type) -> NDArray[Any]:
         return frame[name].to_numpy(dtype=kind, copy=True)
@@ -167,6 +168,15 @@ def read_index(path: Path) -> Index:
         code=codes,
         facts=facts,
     )
+
+
+def _check_rows(path: Path, bar: Ints) -> None:
+    if (wrong := np.flatnonzero(np.diff(bar) <= 0) + 1).size:
+        row = int(wrong[0])
+        raise InputError(
+            f"{path}: row {row} is of bar {bar[row]} and the row before it of bar {bar[row - 1]}: every row must be "
+            f"of a later bar than the one before ({wrong.size} of {len(bar)} rows are not)"
+        )
 
 
 def _code_column(horizon: int, fold: int) -> str:
