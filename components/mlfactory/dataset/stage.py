@@ -1,4 +1,16 @@
-"""From columns and labels to what training reads: a matrix per feature set, the index, and the locked test's labels."""
+"""From columns and labels to what training reads: a matrix per feature set, the index, and the locked test's labels.
+
+Every artifact states its schema version, which readers check together with its shapes. Row i is the same in all.
+
+- ``boosting_optimal``, ``neural_optimal``: ``matrix.npy``, float32 (rows, columns), row-major, to be memory-mapped;
+  the provenance names its ``columns`` and the ``sets`` of columns that it holds, its own first.
+- ``transformer_raw``: per timeframe ``bars_<minutes>.npy``, float64 (bars, channels), and ``first_<minutes>.npy``,
+  position of the first bar in each; ``end.npy`` and ``depth.npy``, int32 (rows, timeframes): the last closed bar of
+  each row, and how many its segment has by then.
+- ``index``: ``rows.parquet``, per row its bar, timestamp, segment, session and whether it is an event, and per horizon
+  its label, end, net returns and its part in every fold; blank where the locked test could speak.
+- ``test_labels``: a table, per locked event and horizon its label, ends and net returns.
+"""
 
 import hashlib
 from collections.abc import Mapping, Sequence
