@@ -15,7 +15,10 @@ from mlfactory.models.registry import load_model, models
 
 ALL = sorted(models())
 EVERY_MODEL = pytest.mark.parametrize("name", ALL)
-STOPS_EARLY = [name for name in ALL if "patience" in models()[name].defaults]
+BASE = [name for name in ALL if models()[name].family not in COMBINERS]
+CLASS_FREQUENCIES = pytest.mark.parametrize("name", [name for name in ALL if name != "voting"])
+"""A vote mixes forecasts and adds nothing: it has no frequency of a class; test_combiners.py has its own laws."""
+STOPS_EARLY = [name for name in BASE if "patience" in models()[name].defaults]
 SEQUENCES = [name for name in ALL if models()[name].input != "tabular"]
 
 
@@ -69,7 +72,7 @@ def test_probabilities_are_three_finite_shares_of_one(name: str) -> None:
     np.testing.assert_allclose(p.sum(axis=1), 1, rtol=0, atol=1e-12)
 
 
-@EVERY_MODEL
+@CLASS_FREQUENCIES
 @pytest.mark.parametrize("missing", [0, 1, 2])
 def test_a_class_without_training_rows_is_predicted_as_rare(name: str, missing: int) -> None:
     data = drawn(name)
@@ -98,7 +101,7 @@ def test_no_row_at_all_is_refused(name: str) -> None:
         load_model(name)(**toy(name)).fit(none, data.y[:0], np.ones(0))
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if models()[name].family not in COMBINERS])
+@pytest.mark.parametrize("name", BASE)
 def test_a_constant_column_carries_no_weight(name: str) -> None:
     data = drawn(name)
     assert (data.table[:, CONSTANT] == data.table[0, CONSTANT]).all()
@@ -142,7 +145,7 @@ def test_a_loaded_model_predicts_bit_for_bit_what_the_saved_one_does(name: str, 
     np.testing.assert_array_equal(loaded.predict_proba(data.test.X), model.predict_proba(data.test.X))
 
 
-@EVERY_MODEL
+@CLASS_FREQUENCIES
 def test_weights_move_the_probabilities(name: str) -> None:
     data = drawn(name)
     heavy = data.train._replace(weight=np.where(data.train.y == 0, 20.0, 1.0))

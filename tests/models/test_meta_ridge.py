@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from mlfactory.common.errors import InputError
-from mlfactory.models.meta.meta_ridge import MetaRidge, calibrate, log_ratios
+from mlfactory.models.meta.meta_ridge import MetaRidge
 from mlfactory.models.protocol import Sample
+from mlfactory.models.stacked import calibrate, log_ratios
 
 
 def softmax(score: np.ndarray) -> np.ndarray:

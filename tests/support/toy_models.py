@@ -43,6 +43,7 @@ OWN: dict[str, dict[str, Any]] = {
     "patchtst": {"heads": 2, "patch": 2, "stride": 1, "learning_rate": 0.02, "epochs": 12},
     "itransformer": {"heads": 2, "learning_rate": 0.01},
     "tft": {"heads": 2, "learning_rate": 0.02},
+    "meta_mlp": {"units": (8, 4), "learning_rate": 0.01, "epochs": 30},
 }
 FEATURES = 6
 CONSTANT = 4

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from mlfactory.common.artifacts import to_json
 from mlfactory.common.errors import InputError
 from mlfactory.common.stage import note
+from mlfactory.models.storage import Arrays
 
-Arrays = Mapping[str, NDArray[Any]]
 _FACTS = "facts"
 
 

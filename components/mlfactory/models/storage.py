@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mlfactory.common.errors import InputError
 
+Arrays = Mapping[str, NDArray[Any]]
 _DAMAGED: Final = (OSError, ValueError, KeyError, TypeError, IndexError)
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip entry can state
 
@@ -33,7 +34,7 @@ def refusing(path: Path, *errors: type[Exception]) -> Iterator[None]:
         raise InputError(f"{path} is not a model file that can be trusted: {reason}") from None
 
 
-def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+def write_arrays(path: Path, arrays: Arrays) -> None:
     """Write arrays as safetensors without metadata: equal values give equal bytes."""
     from safetensors.numpy import save
 

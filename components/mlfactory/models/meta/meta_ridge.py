@@ -9,9 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from mlfactory.common.bars import Floats
-from mlfactory.common.errors import InputError
 from mlfactory.models.protocol import (
-    FLOOR,
     N_CLASSES,
     Classes,
     Model,
@@ -21,12 +19,11 @@ from mlfactory.models.protocol import (
     probabilities,
     softmax,
 )
+from mlfactory.models.stacked import calibrate, log_ratios, purged_blocks
 from mlfactory.models.storage import read_arrays, refusing, write_arrays
 
 _FILE = "ridge.safetensors"
 _ARRAYS = ("centre", "spread", "slope", "calibration")
-_KEEP_FINITE = np.array([1e-3, 1e-6, 1e-6, 1e-6])
-"""penalties on sharpness and biases: they bound them where scores part the classes or a class is missing"""
 
 
 @dataclass
@@ -88,9 +85,7 @@ class MetaRidge(Model):
         """Score every row by a regression on rows away from it; zero where none are left."""
         n = len(features)
         scores = np.zeros((n, N_CLASSES))
-        for block in np.array_split(np.arange(n), min(self.blocks, n)):
-            away = np.ones(n, np.bool_)
-            away[max(0, block[0] - self.gap) : block[-1] + 1 + self.gap] = False
+        for block, away in purged_blocks(n, self.blocks, self.gap):
             if away.any():
                 scores[block] = features[block] @ self._ridge(
                     features[away], train.y[away], train.weight[away]
@@ -115,81 +110,6 @@ class MetaRidge(Model):
             shapes = ((self.features_,), (self.features_,), (self.features_, N_CLASSES), (1 + N_CLASSES,))
             if tuple(arrays[name].shape for name in _ARRAYS) != shapes:
                 raise ValueError("its arrays do not fit together")
-
-
-def log_ratios(X: NDArray[Any]) -> Floats:
-    """Log-probabilities minus their mean over the three classes, model by model; the shape stays.
-
-    Raises:
-        InputError: the number of columns is no multiple of three, or a value is no probability.
-    """
-    if X.shape[1] % N_CLASSES:
-        raise InputError(f"{X.shape[1]} columns: expected three probabilities per base model")
-    if (X < 0).any() or (X > 1).any():
-        raise InputError("base predictions must be probabilities between 0 and 1")
-    logs = np.log(np.maximum(np.asarray(X, np.float64), FLOOR)).reshape(len(X), -1, N_CLASSES)
-    return np.asarray((logs - logs.mean(axis=2, keepdims=True)).reshape(len(X), -1))
-
-
-def calibrate(scores: Floats, y: Classes, weight: Floats) -> Floats:
-    """Find the sharpness and biases of ``softmax(sharpness * scores + bias)`` with the best log loss.
-
-    The loss is convex; Newton's method with step halving finds its minimum. A best sharpness below zero
-    (scores worse than none) becomes zero, with the biases that are best then.
-
-    Args:
-        scores: shape (rows, 3).
-        y: shape (rows,).
-        weight: shape (rows,).
-
-    Returns:
-        shape (4,): sharpness, then three biases with mean zero
-    """
-    counts = np.bincount(y, weights=weight, minlength=N_CLASSES) + 1.0
-    bias = np.log(counts / counts.sum())
-    prior: Floats = np.r_[0.0, bias - bias.mean()]
-    size = float(np.abs(scores).max(initial=0.0))
-    if size < 1e-12:
-        return prior
-    # design[i, k] = derivative of row i's k-th logit by each of the four parameters
-    design = np.zeros((len(scores), N_CLASSES, 1 + N_CLASSES))
-    design[:, :, 0] = scores / size
-    design[:, range(N_CLASSES), range(1, 1 + N_CLASSES)] = 1.0
-    found = _newton(design, y, weight, prior)
-    if found[0] <= 0:
-        return prior
-    return np.asarray(np.r_[found[0] / size, found[1:] - found[1:].mean()])
-
-
-def _newton(design: Floats, y: Classes, weight: Floats, start: Floats) -> Floats:
-    rows = np.arange(len(y))
-
-    def logits(parameters: Floats) -> Floats:
-        return np.asarray(design @ parameters)
-
-    def loss(parameters: Floats) -> float:
-        p = softmax(logits(parameters))[rows, y]
-        return float(
-            -(weight * np.log(np.maximum(p, 1e-300))).sum() + 0.5 * (_KEEP_FINITE * parameters**2).sum()
-        )
-
-    at, best = start, loss(start)
-    for _ in range(50):
-        p = softmax(logits(at))
-        residual = p.copy()
-        residual[rows, y] -= 1
-        gradient = np.einsum("n,nk,nkj->j", weight, residual, design) + _KEEP_FINITE * at
-        mean = np.einsum("nk,nkj->nj", p, design)
-        second = np.einsum("n,nk,nki,nkj->ij", weight, p, design, design, optimize=True)
-        second -= np.einsum("n,ni,nj->ij", weight, mean, mean, optimize=True)
-        step = np.linalg.solve(second + np.diag(_KEEP_FINITE), gradient)
-        lengths = 0.5 ** np.arange(20)
-        length = next((part for part in lengths if loss(at - part * step) < best), 0.0)
-        at = at - length * step
-        gained, best = best - loss(at), loss(at)
-        if gained <= 1e-10 * abs(best):
-            break
-    return at
 
 
 MODEL = MetaRidge
