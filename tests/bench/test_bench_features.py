@@ -19,7 +19,7 @@ from mlfactory.mtf.bins import build
 
 pytestmark = pytest.mark.slow
 
-ROWS = 300_000
+ROWS = 1_000_000
 ROUNDS = 5
 AVERAGES = (5, 9, 12, 20, 26, 50, 100, 200)
 RANGES = (5, 10, 20, 50, 100, 200)
@@ -67,34 +67,35 @@ def by_pandas(prices: dict[str, np.ndarray]) -> Columns:
 def ours(prices: dict[str, np.ndarray]) -> Columns:
     """The same sixty columns with the windows of the features, block by block."""
     halo = w.ema_memory(max(AVERAGES)) + 1
-    out: Columns = {}
+    table = np.empty((60, ROWS), np.float32)  # as the features are stored
+    names: list[str] = []
     for start in range(0, ROWS, BLOCK):
         first, stop = max(start - halo, 0), min(start + BLOCK, ROWS)
         part = {name: values[first:stop] for name, values in prices.items()}
+        names = []
         for name, column in _block(part):
-            if name not in out:
-                out[name] = np.empty(ROWS, np.float32)  # as the features are stored
-            out[name][start:stop] = column[start - first :]
-    return out
+            table[len(names), start:stop] = column[start - first :]
+            names.append(name)
+    return dict(zip(names, table, strict=True))
 
 
 def _block(prices: dict[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
     high, low, close = prices["high"], prices["low"], prices["close"]
     spread = w.spread(close, *AVERAGES, 60)
-    gap = {k: w.ema_gap(close, k) for k in AVERAGES}
+    change, before = w.difference(close), w.lag(close, 1)
+    gap = {k: w.ema_gap(close, k, change) for k in AVERAGES}
     for i, k in enumerate(AVERAGES):
         yield f"sma_{k}", spread.mean[i]
         yield f"ema_{k}", close - gap[k]
         yield f"std_{k}", spread.std[i]
-    for k, top, bottom in zip(RANGES, w.maxima(high, *RANGES), w.maxima(-low, *RANGES), strict=True):
+    for k, top, bottom in zip(RANGES, w.maxima(high, *RANGES), w.minima(low, *RANGES), strict=True):
         yield f"max_{k}", top
-        yield f"min_{k}", -bottom
+        yield f"min_{k}", bottom
         yield f"roc_{k}", close / w.lag(close, k) - 1
-    change, before = np.diff(close, prepend=close[:1]), w.lag(close, 1)
     true = np.maximum(high, before) - np.minimum(low, before)
+    rise, size = np.maximum(100 * change, 0.0), np.abs(change)
     for k in WILDER:
-        rise, fall = (w.decayed_mean(np.maximum(way, 0.0), 1 / k) for way in (change, -change))
-        yield f"rsi_{k}", w.ratio(100 * rise, rise + fall, 50.0)
+        yield f"rsi_{k}", w.ratio(w.decayed_mean(rise, 1 / k), w.decayed_mean(size, 1 / k), 50.0)
         yield f"atr_{k}", w.decayed_mean(true, 1 / k)
     for k, i in zip(CHANNELS, (AVERAGES.index(20), len(AVERAGES)), strict=True):
         yield f"cci_{k}", w.ratio(close - spread.mean[i], spread.std[i])

@@ -20,13 +20,13 @@ def log_close(x: Segment) -> Floats:
 @shared
 def log_return(x: Segment) -> Floats:
     """Log return from the bar before; zero at the first row."""
-    return np.diff(log_close(x), prepend=log_close(x)[:1])
+    return w.difference(log_close(x))
 
 
 @shared
 def change(x: Segment) -> Floats:
     """Change of the close from the bar before, in price units; zero at the first row."""
-    return np.diff(x.close, prepend=x.close[:1])
+    return w.difference(x.close)
 
 
 @shared
@@ -86,7 +86,7 @@ def wilder_range(x: Segment, period: int) -> Floats:
 @shared
 def ema_distance(x: Segment, period: int) -> Floats:
     """Close minus its exponential average, in price units."""
-    return w.ema_gap(x.close, period)
+    return w.ema_gap(x.close, period, change(x))
 
 
 @shared

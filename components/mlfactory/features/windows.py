@@ -1,8 +1,8 @@
 """Statistics over trailing windows whose value depends on the window's rows alone, bit for bit.
 
-Windows are built by doubling: the statistic of 2m rows is the merge of two statistics of m rows. The order of the
-additions is therefore the same at every row, whatever came before: a constant stretch has exactly zero variance, a
-window of zeros sums to exactly zero, and feeding only the last ``window`` rows gives the same bits as feeding all.
+Windows are built by doubling (see ``doubling``). The order of the additions is therefore the same at every row,
+whatever came before: a constant stretch has exactly zero variance, a window of zeros sums to exactly zero, and feeding
+only the last ``window`` rows gives the same bits as feeding all.
 Running sums have none of these properties. Near the start, where a window is incomplete, the rows that exist are
 used; the runner masks them.
 
@@ -10,163 +10,18 @@ Exponential averages are cut where the forgotten weight falls to one in a millio
 """
 
 import math
-from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlfactory.common.jit import kernel
+from mlfactory.features.doubling import HIGHEST, LOWEST, MEAN, MOMENTS, PAIRS, SPREAD, SUM, doubled
 
 Floats = NDArray[np.float64]
 
 FORGOTTEN = 1e-6
 """Weight of the history that an exponential average leaves out."""
-
-
-# Loops run over slices that start at zero: only then can the compiler prove that no index is negative and use SIMD.
-# A merge joins the statistics of ``k`` rows up to t (``a``) with those of the ``m`` rows before them (``b``) and writes
-# them to ``out``, from row k on; each array has one row per statistic.
-
-
-@kernel
-def _merge_sum(a: Floats, b: Floats, out: Floats, k: int, weight: float) -> None:
-    size = max(a.shape[1] - k, 0)
-    cut = a.shape[1] - size
-    newer, older, joined = a[0, cut:], b[0, :size], out[0, cut:]
-    for t in range(size):
-        joined[t] = newer[t] + weight * older[t]
-
-
-@kernel
-def _merge_mean(a: Floats, b: Floats, out: Floats, k: int, m: int) -> None:
-    size = max(a.shape[1] - k, 0)
-    cut = a.shape[1] - size
-    share = m / (k + m)
-    newer, older, joined = a[0, cut:], b[0, :size], out[0, cut:]
-    for t in range(size):
-        joined[t] = newer[t] + (older[t] - newer[t]) * share  # exact where both are equal
-
-
-@kernel
-def _merge_highest(a: Floats, b: Floats, out: Floats, k: int, m: int) -> None:
-    size = max(a.shape[1] - k, 0)
-    cut = a.shape[1] - size
-    newer, older, joined = a[0, cut:], b[0, :size], out[0, cut:]
-    for t in range(size):
-        joined[t] = older[t] if older[t] > newer[t] else newer[t]
-
-
-@kernel
-def _merge_spread(a: Floats, b: Floats, out: Floats, k: int, m: int) -> None:
-    """Mean and squares about it. Chan, Golub and LeVeque (1983)."""
-    size = max(a.shape[1] - k, 0)
-    cut = a.shape[1] - size
-    share, cross = m / (k + m), k * m / (k + m)
-    a1, a2, b1, b2 = a[0, cut:], a[1, cut:], b[0, :size], b[1, :size]
-    o1, o2 = out[0, cut:], out[1, cut:]
-    for t in range(size):
-        gap = b1[t] - a1[t]
-        o1[t] = a1[t] + gap * share
-        o2[t] = a2[t] + b2[t] + gap * gap * cross
-
-
-@kernel
-def _merge_moments(a: Floats, b: Floats, out: Floats, k: int, m: int) -> None:
-    """Mean and sums of the second to fourth power about it. Pebay (2008)."""
-    size = max(a.shape[1] - k, 0)
-    cut = a.shape[1] - size
-    total = float(k + m)
-    c2 = k * m / total
-    c3 = k * m * (k - m) / total**2
-    c4 = k * m * (k * k - k * m + m * m) / total**3
-    f, g = k / total, m / total
-    a1, a2, a3, a4 = a[0, cut:], a[1, cut:], a[2, cut:], a[3, cut:]
-    b1, b2, b3, b4 = b[0, :size], b[1, :size], b[2, :size], b[3, :size]
-    o1, o2, o3, o4 = out[0, cut:], out[1, cut:], out[2, cut:], out[3, cut:]
-    for t in range(size):
-        d = b1[t] - a1[t]
-        dd = d * d
-        p2, q2, p3, q3 = a2[t], b2[t], a3[t], b3[t]
-        o1[t] = a1[t] + d * g
-        o2[t] = p2 + q2 + dd * c2
-        o3[t] = p3 + q3 + dd * d * c3 + 3.0 * d * (f * q2 - g * p2)
-        o4[t] = (
-            a4[t] + b4[t] + dd * dd * c4 + 6.0 * dd * (f * f * q2 + g * g * p2) + 4.0 * d * (f * q3 - g * p3)
-        )
-
-
-@kernel
-def _merge_pairs(a: Floats, b: Floats, out: Floats, k: int, m: int) -> None:
-    """Means of two series, their squares and their product about the means. Chan, Golub and LeVeque (1983)."""
-    size = max(a.shape[1] - k, 0)
-    cut = a.shape[1] - size
-    share, cross = m / (k + m), k * m / (k + m)
-    a1, a2, a3, a4, a5 = a[0, cut:], a[1, cut:], a[2, cut:], a[3, cut:], a[4, cut:]
-    b1, b2, b3, b4, b5 = b[0, :size], b[1, :size], b[2, :size], b[3, :size], b[4, :size]
-    o1, o2, o3, o4, o5 = out[0, cut:], out[1, cut:], out[2, cut:], out[3, cut:], out[4, cut:]
-    for t in range(size):
-        d, e = b1[t] - a1[t], b2[t] - a2[t]
-        o1[t] = a1[t] + d * share
-        o2[t] = a2[t] + e * share
-        o3[t] = a3[t] + b3[t] + d * d * cross
-        o4[t] = a4[t] + b4[t] + e * e * cross
-        o5[t] = a5[t] + b5[t] + d * e * cross
-
-
-@kernel
-def _standardise(raw: Floats, w: float) -> None:
-    """Turn sums of powers about the mean into deviation, skewness and excess kurtosis, with sample corrections."""
-    c3, c4, c5 = w * math.sqrt(w - 1) / (w - 2), (w - 1) * (w + 1) * w / ((w - 2) * (w - 3)), 3 * (w - 1) ** 2
-    c5 /= (w - 2) * (w - 3)
-    m2, m3, m4 = raw[1], raw[2], raw[3]
-    for t in range(raw.shape[1]):
-        square = m2[t] if m2[t] > 0.0 else 1.0
-        moved = 1.0 if m2[t] > 0.0 else 0.0
-        m3[t] = moved * c3 * m3[t] / (square * math.sqrt(square))
-        m4[t] = moved * (c4 * m4[t] / (square * square) - c5)
-        m2[t] = math.sqrt(m2[t] / (w - 1))
-
-
-Merge = Callable[[Floats, Floats, Floats, int, int], None]
-
-
-def _doubled(single: Floats, windows: Sequence[int], merge: Merge) -> list[Floats]:
-    """Statistics of every window, by merging blocks of 1, 2, 4, ... rows.
-
-    Args:
-        single: shape (statistics, n); the statistics of each row alone.
-        windows: rows per window.
-        merge: how the statistics of two adjacent blocks join.
-
-    Returns:
-        An array of shape (statistics, n) per window.
-    """
-    power, spare, scratch = single.copy(), np.empty_like(single), np.empty_like(single)
-    out: list[Floats] = [single] * len(windows)
-    m = 1
-    while m <= max(windows):
-        for i, window in enumerate(windows):
-            length = window & (m - 1)  # rows merged so far: the lower bits of the window
-            if window & m and not length:
-                out[i] = power.copy()
-            elif window & m:
-                scratch[:, :length] = out[i][:, :length]
-                merge(out[i], power, scratch, length, m)
-                out[i], scratch = scratch, out[i]
-        m *= 2
-        if m <= max(windows):
-            spare[:, : m // 2] = power[:, : m // 2]
-            merge(power, power, spare, m // 2, m // 2)
-            power, spare = spare, power
-    return out
-
-
-def _stacked(n_statistics: int, *series: Floats) -> Floats:
-    out = np.zeros((n_statistics, len(series[0])))
-    for row, values in zip(out, series, strict=False):
-        row[:] = values
-    return out
 
 
 @kernel
@@ -192,6 +47,18 @@ def _below(x: Floats, window: int) -> Floats:
 
 
 @kernel
+def _without_tail(gap: Floats, x: Floats, rows: int, tail: float) -> Floats:
+    """Take the change over ``rows`` rows out of ``gap``, in place."""
+    cut = min(rows, len(x))
+    first, newer, older, rest = x[:1], x[cut:], x[: len(x) - cut], gap[cut:]
+    for t in range(cut):
+        gap[t] -= tail * (x[t] - first[0])
+    for t in range(len(newer)):
+        rest[t] -= tail * (newer[t] - older[t])
+    return gap
+
+
+@kernel
 def _ratio(a: Floats, b: Floats, empty: float) -> Floats:
     out = np.empty(len(a))
     for t in range(len(a)):
@@ -205,16 +72,9 @@ def ratio(a: Floats, b: Floats, empty: float = 0.0) -> Floats:
     return out
 
 
-def _decayed(x: Floats, windows: Sequence[int], keep: float) -> list[Floats]:
-    def merge(a: Floats, b: Floats, out: Floats, k: int, m: int) -> None:
-        _merge_sum(a, b, out, k, keep**k)
-
-    return [found[0] for found in _doubled(x[None], windows, merge)]
-
-
 def sums(x: Floats, *windows: int) -> list[Floats]:
     """Sum the last ``windows[i]`` rows."""
-    return _decayed(x, windows, 1.0)
+    return list(doubled(SUM, [x], windows)[:, 0])
 
 
 def total(x: Floats, window: int) -> Floats:
@@ -224,7 +84,7 @@ def total(x: Floats, window: int) -> Floats:
 
 def means(x: Floats, *windows: int) -> list[Floats]:
     """Average the last ``windows[i]`` rows. A constant stretch averages to its own value."""
-    return [found[0] for found in _doubled(x[None], windows, _merge_mean)]
+    return list(doubled(MEAN, [x], windows)[:, 0])
 
 
 def mean(x: Floats, window: int) -> Floats:
@@ -234,7 +94,12 @@ def mean(x: Floats, window: int) -> Floats:
 
 def maxima(x: Floats, *windows: int) -> list[Floats]:
     """Largest of the last ``windows[i]`` rows."""
-    return [found[0] for found in _doubled(x[None], windows, _merge_highest)]
+    return list(doubled(HIGHEST, [x], windows)[:, 0])
+
+
+def minima(x: Floats, *windows: int) -> list[Floats]:
+    """Smallest of the last ``windows[i]`` rows."""
+    return list(doubled(LOWEST, [x], windows)[:, 0])
 
 
 def highest(x: Floats, window: int) -> Floats:
@@ -244,7 +109,7 @@ def highest(x: Floats, window: int) -> Floats:
 
 def lowest(x: Floats, window: int) -> Floats:
     """Smallest of the last ``window`` rows."""
-    return -highest(-x, window)
+    return minima(x, window)[0]
 
 
 class Spread(NamedTuple):
@@ -256,9 +121,8 @@ class Spread(NamedTuple):
 
 def spread(x: Floats, *windows: int) -> Spread:
     """Average and standard deviation of the last ``windows[i]`` rows."""
-    found = _doubled(_stacked(2, x), windows, _merge_spread)
-    std = [np.sqrt(raw[1] / (k - 1)) for raw, k in zip(found, windows, strict=True)]
-    return Spread([raw[0] for raw in found], std)
+    found = doubled(SPREAD, [x], windows)
+    return Spread(*(list(found[:, j]) for j in range(2)))
 
 
 class Moments(NamedTuple):
@@ -275,10 +139,8 @@ def moments(x: Floats, *windows: int) -> Moments:
 
     They are the estimators of ``pandas.Series.rolling(w).skew()`` and ``.kurt()``; zero where the variance is zero.
     """
-    found = _doubled(_stacked(4, x), windows, _merge_moments)
-    for raw, k in zip(found, windows, strict=True):
-        _standardise(raw, float(k))
-    return Moments(*([raw[j] for raw in found] for j in range(4)))
+    found = doubled(MOMENTS, [x], windows)
+    return Moments(*(list(found[:, j]) for j in range(4)))
 
 
 class Pairs(NamedTuple):
@@ -304,8 +166,8 @@ class Pairs(NamedTuple):
 
 def pairs(x: Floats, y: Floats, *windows: int) -> Pairs:
     """Joint statistics of the last ``windows[i]`` rows of two series."""
-    found = _doubled(_stacked(5, x, y), windows, _merge_pairs)
-    return Pairs(*([raw[j] for raw in found] for j in range(5)))
+    found = doubled(PAIRS, [x, y], windows)
+    return Pairs(*(list(found[:, j]) for j in range(5)))
 
 
 def correlation(x: Floats, y: Floats, window: int) -> Floats:
@@ -333,6 +195,14 @@ def lag(x: Floats, rows: int) -> Floats:
     return out
 
 
+def difference(x: Floats) -> Floats:
+    """Change from the row before; zero at the first row."""
+    out = np.empty_like(x)
+    out[:1] = 0.0
+    np.subtract(x[1:], x[:-1], out=out[1:])
+    return out
+
+
 def memory(alpha: float) -> int:
     """Rows of an exponential average with weight ``alpha``: the power of two after which ``FORGOTTEN`` remains."""
     return 1 << math.ceil(math.log2(math.log(FORGOTTEN) / math.log1p(-alpha)))
@@ -351,18 +221,24 @@ def wilder_memory(period: int) -> int:
 def decayed_mean(x: Floats, alpha: float) -> Floats:
     """Exponential average over the last ``memory(alpha)`` rows, weights (1 - alpha)^k normalised to one."""
     rows, keep = memory(alpha), 1 - alpha
-    return _decayed(x, [rows], keep)[0] * (alpha / (1 - keep**rows))
+    out: Floats = doubled(SUM, [x], [rows], keep, alpha / (1 - keep**rows))[0, 0]
+    return out
 
 
-def ema_gap(x: Floats, period: int) -> Floats:
+def ema_gap(x: Floats, period: int, change: Floats | None = None) -> Floats:
     """Distance of ``x`` from its exponential average, summed from differences: exactly zero on a constant stretch.
 
     Needs ``ema_memory(period) + 1`` rows.
+
+    Args:
+        x: shape (n,).
+        period: its weight is 2 / (period + 1).
+        change: ``x`` minus the row before and zero at the first, where it is at hand.
     """
     alpha = 2 / (period + 1)
     rows, keep = memory(alpha), 1 - alpha
-    change = np.diff(x, prepend=x[:1])
     tail = keep**rows
-    decayed = _decayed(change, [rows], keep)[0]
-    out: Floats = (keep * decayed - tail * (x - lag(x, rows))) / (1 - tail)
+    moved = difference(x) if change is None else change
+    decayed = doubled(SUM, [moved], [rows], keep, keep / (1 - tail))[0, 0]
+    out: Floats = _without_tail(decayed, x, rows, tail / (1 - tail))
     return out

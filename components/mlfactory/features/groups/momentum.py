@@ -15,10 +15,21 @@ TRIX_ROWS = 3 * w.ema_memory(15) - 1
 
 
 @shared
+def _size(x: Segment) -> Floats:
+    out: Floats = np.abs(inputs.change(x))
+    return out
+
+
+@shared
+def _rise(x: Segment) -> Floats:
+    out: Floats = np.maximum(inputs.change(x), 0.0)
+    return out
+
+
+@shared
 def _rsi(x: Segment, period: int) -> Floats:
-    rise = w.decayed_mean(np.maximum(inputs.change(x), 0.0), 1 / period)
-    fall = w.decayed_mean(np.maximum(-inputs.change(x), 0.0), 1 / period)
-    return w.ratio(100 * rise, rise + fall, 50.0)
+    rise, size = w.decayed_mean(_rise(x), 1 / period), w.decayed_mean(_size(x), 1 / period)
+    return w.ratio(100 * rise, size, 50.0)
 
 
 @feature({f"rsi_{k}": w.wilder_memory(k) + 1 for k in RSI}, unit="0 to 100", source="Wilder (1978)")
@@ -97,7 +108,7 @@ def cci(x: Segment) -> list[Floats]:
 def mfi(x: Segment) -> Floats:
     """Money flow index: share of dollar volume in bars of rising typical price; 50 where there was none."""
     price = inputs.typical(x)
-    moved = np.diff(price, prepend=price[:1])
+    moved = w.difference(price)
     still = 1e-12 * price  # the mean of three prices is rounded
     flow = price * x.volume
     rise, fall = (w.total(np.where(way > still, flow, 0.0), 14) for way in (moved, -moved))

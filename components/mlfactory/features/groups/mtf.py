@@ -83,8 +83,8 @@ def _indicators(bars: StepBars) -> list[Floats]:
         return [bars.close] * len(PER_STEP)
     span = bars.high - bars.low
     price = np.log(bars.close)
-    move = np.diff(price, prepend=price[:1])
-    change = np.diff(bars.close, prepend=bars.close[:1])
+    move = w.difference(price)
+    change = w.difference(bars.close)
     before = w.lag(bars.close, 1)
     true = np.maximum(bars.high, before) - np.minimum(bars.low, before)
     drift, spread, level = w.spread(move, 20), w.spread(bars.close, 20), w.mean(bars.close, 10)

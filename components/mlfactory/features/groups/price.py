@@ -52,7 +52,7 @@ def drawdown(x: Segment) -> list[Floats]:
 @feature({f"runup_{k}": k for k in RANGES}, unit="log price")
 def runup(x: Segment) -> list[Floats]:
     """Close against the lowest close of the window; at least 0."""
-    return [np.log(x.close / -top) for top in w.maxima(-x.close, *RANGES)]
+    return [np.log(x.close / bottom) for bottom in w.minima(x.close, *RANGES)]
 
 
 @feature({f"range_ratio_{k}": k for k in SPANS}, unit="ratio")

@@ -52,7 +52,7 @@ def _close_bands(x: Segment) -> Floats:
 @shared
 def _volume_bands(x: Segment) -> Floats:
     logs = np.log1p(x.volume)
-    return transform(np.diff(logs, prepend=logs[:1]), 3)
+    return transform(w.difference(logs), 3)
 
 
 def _energies(bands: Floats) -> Floats:
