@@ -49,6 +49,8 @@ Assignments = Annotated[
     list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one key.")
 ]
 Symbol = Annotated[str | None, typer.Option(help="Contract of the bars, as in the instrument table.")]
+Instruments = Annotated[Path | None, typer.Option(help="YAML file with instruments of your own.")]
+Last = Annotated[int | None, typer.Option(help="Use the last N bars only.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of everything that is drawn.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -59,10 +61,10 @@ def run(  # noqa: PLR0913  one argument per option
         Path | None, typer.Option(help="Parquet or CSV file; the embedded series without it.")
     ] = None,
     symbol: Symbol = None,
-    instruments: Annotated[Path | None, typer.Option(help="YAML file with instruments of your own.")] = None,
+    instruments: Instruments = None,
     preset: Preset = None,
     models: Models = None,
-    last: Annotated[int | None, typer.Option(help="Use the last N bars only.")] = None,
+    last: Last = None,
     assignments: Assignments = None,
     seed: Seed = None,
     out: Annotated[
@@ -83,18 +85,57 @@ def run(  # noqa: PLR0913  one argument per option
     base = (
         str(out / preflight.CONFIG) if resume and out is not None and preset is None else preset or "default"
     )
-    tree = _tree(base, models, assignments, symbol, seed)
+    tree = _sourced(_tree(base, models, assignments, symbol, seed), bars, instruments, last)
+    plan = _resolve(tree, assignments)
+    preflight.check_input(plan)
+    preflight.check_runner(runner, _images(plan) if runner == Runner.docker else [])
+    folder = out or Path("runs") / f"{preset or 'default'}-{time.strftime('%Y%m%d-%H%M%S')}"
+    _execute(plan, folder, runner)
+
+
+def _sourced(tree: "Tree", bars: Path | None, instruments: Path | None, last: int | None) -> "Tree":
+    """Name the bars of a run and how to read them."""
     if bars is not None:
         tree["source"] = str(bars.absolute())
     if last is not None:
         tree = _section(tree, "ingest", last=last)
     if instruments is not None:
         tree = _section(tree, "ingest", instrument=_own_instrument(instruments, tree.get("symbol", "")))
-    plan = _resolve(tree, assignments)
-    preflight.check_input(plan)
-    preflight.check_runner(runner, _images(plan) if runner == Runner.docker else [])
-    folder = out or Path("runs") / f"{preset or 'default'}-{time.strftime('%Y%m%d-%H%M%S')}"
-    _execute(plan, folder, runner)
+    return tree
+
+
+@app.command()
+def audit(  # noqa: PLR0913  one argument per option
+    bars: Annotated[Path, typer.Argument(metavar="FILE", help="Parquet or CSV file of bars.")],
+    symbol: Symbol = None,
+    instruments: Instruments = None,
+    preset: Preset = None,
+    last: Last = None,
+    assignments: Assignments = None,
+    seed: Seed = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail on columns that could not be tested.")
+    ] = False,
+    html: Annotated[Path | None, typer.Option(help="HTML page to write.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Prove that no column of a series sees the future or knows where the file starts; exit code 1 if one does."""
+    from mlfactory_pipelines import audits, preflight
+
+    if html is not None:
+        preflight.check_output(html, "--html", ".html")
+    tree = _sourced(_tree(preset or "default", None, assignments, symbol, seed), bars, instruments, last)
+    plan = _resolve(_section(tree, "audit", strict=True) if strict else tree, assignments)
+    document = audits.perform(plan)
+    if html is not None:
+        audits.write_page(html, document)
+    _print(document if as_json else document["columns"], audits.SHOWN, as_json)
+    for line in audits.verdict(document):
+        _say(line)
+    if html is not None:
+        _say(f"page: {html}")
+    if document["failed"]:
+        raise typer.Exit(1)
 
 
 def _tree(
@@ -149,9 +190,8 @@ def _own_instrument(path: Path, symbol: str) -> dict[str, Any]:
 
 def _images(plan: "Plan") -> list[str]:
     from mlfactory.common.images import image
-    from mlfactory_pipelines.plan import SECTIONS
 
-    return [image(name) for name in (*SECTIONS, *(f"train-{family}" for family in plan.jobs()))]
+    return [image(name) for name in (*plan.stages, *(f"train-{family}" for family in plan.jobs()))]
 
 
 def _execute(plan: "Plan", out: Path, runner: str) -> None:
@@ -161,7 +201,7 @@ def _execute(plan: "Plan", out: Path, runner: str) -> None:
     from mlfactory.common.artifacts import new_file
     from mlfactory_pipelines import preflight, results
     from mlfactory_pipelines.local import Request
-    from mlfactory_pipelines.plan import SECTIONS, to_yaml
+    from mlfactory_pipelines.plan import to_yaml
     from mlfactory_pipelines.progress import Display
     from mlfactory_pipelines.run import execute
 
@@ -184,7 +224,7 @@ def _execute(plan: "Plan", out: Path, runner: str) -> None:
             "seed": plan.top.seed,
             "ledger": str(root / results.LEDGER),
         }
-        total = len(SECTIONS) + sum(map(len, plan.jobs().values()))
+        total = len(plan.stages) + sum(map(len, plan.jobs().values()))
         request = Request(tree=plan.tree(), arguments=arguments, root=str(root), runner=runner)
         tasks = execute(request, out / "run.log", Display(console, total))
         results.sweep(root)
@@ -240,9 +280,11 @@ def _conclude(console: "Console", tasks: "dict[str, Task]", out: Path, seconds: 
     peak = max(task.timings["peak_mib"] for task in tasks.values())
     console.print(f"{seconds:.1f} s, at most {peak:,.0f} MiB in one step", highlight=False)
     console.print(f"report: {out / results.REPORT_HTML}", highlight=False, soft_wrap=True)
-    if failed := results.failed_models(tasks):
-        for name, error in failed.items():
-            _say(f"error: model {name} failed: {error}")
+    failed = [f"model {name} failed: {error}" for name, error in results.failed_models(tasks).items()]
+    failed += [f"audit: {line}" for line in results.failed_columns(tasks)]
+    for what in failed:
+        _say(f"error: {what}")
+    if failed:
         raise typer.Exit(1)
 
 
@@ -309,7 +351,7 @@ def stages(as_json: Json = False) -> None:
     """List the stages with their images, inputs, outputs and parameters."""
     from mlfactory_pipelines.plan import resolve
 
-    plan = resolve({})
+    plan = resolve({"audit": {"enabled": True}})
     with _quiet():
         from mlfactory_pipelines.training import components
 
@@ -337,7 +379,7 @@ def _stage_row(name: str, component: Any, plan: "Plan") -> dict[str, Any]:
     }
 
 
-def _print(rows: Sequence[dict[str, Any]], columns: Sequence[str], as_json: bool) -> None:
+def _print(rows: Any, columns: Sequence[str], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(rows, indent=1, default=str))
         return

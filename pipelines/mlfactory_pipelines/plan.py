@@ -20,7 +20,7 @@ from mlfactory.common.params import Params, parse
 from mlfactory.models import registry
 from mlfactory_pipelines import readings
 
-SECTIONS = ("ingest", "regime", "mtf", "features", "labels", "dataset", "oof", "stacking", "report")
+SECTIONS = ("ingest", "regime", "mtf", "features", "labels", "audit", "dataset", "oof", "stacking", "report")
 PRESETS = Path(__file__).parent / "presets"
 Tree = dict[str, Any]
 
@@ -52,6 +52,11 @@ class Plan:
     def horizons(self) -> list[int]:
         """Label horizons, in bars."""
         return [int(h) for h in self.sections["labels"]["horizons"]]
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Stages that run, training apart; the audit is one where it is enabled."""
+        return tuple(name for name in SECTIONS if self.sections[name].get("enabled", True))
 
     def jobs(self) -> dict[str, list[Tree]]:
         """Training jobs by family; a family without a chosen model is absent."""
@@ -148,6 +153,7 @@ def resolve(tree: Tree) -> Plan:
     sections = {name: _section(name, tree.get(name)) for name in SECTIONS}
     drawn = _keys(_keys(tree.get("ingest"), "ingest").get("synthetic"), "ingest.synthetic")
     sections["ingest"]["synthetic"]["seed"] = drawn.get("seed", top.seed)
+    sections["audit"]["seed"] = _keys(tree.get("audit"), "audit").get("seed", top.seed)
     given = _keys(tree.get("model"), "model")
     _require(given, trainable(), "model")
     hyper = {name: _hyper(name, given.get(name)) for name in sorted({*given, *models})}

@@ -168,21 +168,21 @@ def check_runner(runner: str, images: list[str]) -> None:
         raise InputError(f"images are missing: {', '.join(missing)}; build them with `make images`")
 
 
-def check_output(path: Path) -> None:
-    """Accept a YAML file that can be written.
+def check_output(path: Path, option: str = "--output", suffix: str = ".yaml") -> None:
+    """Accept a file that can be written.
 
     Raises:
         InputError: it has another suffix, or its folder is missing or closed to this user.
     """
-    if path.suffix != ".yaml":
-        raise InputError(f"--output {path}: the name must end with .yaml")
+    if path.suffix != suffix:
+        raise InputError(f"{option} {path}: the name must end with {suffix}")
     if path.is_dir():
-        raise InputError(f"--output {path} is a folder; expected a file")
+        raise InputError(f"{option} {path} is a folder; expected a file")
     folder = path.absolute().parent
     if not folder.is_dir():
-        raise InputError(f"--output {path}: its folder does not exist")
+        raise InputError(f"{option} {path}: its folder does not exist")
     if not os.access(folder, os.W_OK | os.X_OK) or (path.exists() and not os.access(path, os.W_OK)):
-        raise InputError(f"--output {path} may not be written by this user")
+        raise InputError(f"{option} {path} may not be written by this user")
 
 
 def check_registry(registry: str) -> None:

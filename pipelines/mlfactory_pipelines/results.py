@@ -9,11 +9,13 @@ from typing import Any
 
 from mlfactory.common.artifacts import new_file, new_folder, read_json, sha256, write_json
 from mlfactory.common.predictions import FAILED
+from mlfactory_pipelines.audits import verdict
 from mlfactory_pipelines.run import Task
 
 RESOURCES = "<!-- resources -->"
 """Where the report stage leaves room for times and memory, which its own artifact must not hold."""
 REPORT_HTML, REPORT_JSON = "report.html", "report.json"
+AUDIT_HTML = "audit.html"
 LEDGER = "ledger.jsonl"
 
 Tasks = Mapping[str, Task]
@@ -33,6 +35,8 @@ def collect(tasks: Tasks, out: Path, root: Path, seconds: float) -> None:
         for name, folder in model_folders(tasks):
             _link_tree(folder, models / name)
     _link(root / LEDGER, out / LEDGER)
+    if "audit" in tasks:
+        _link(tasks["audit"].outputs["html"], out / AUDIT_HTML)
 
 
 def timings(tasks: Tasks, seconds: float) -> dict[str, Any]:
@@ -67,6 +71,14 @@ def failed_models(tasks: Tasks) -> dict[str, str]:
         for name, fit in sorted(fits.items())
         if fit["status"] == FAILED
     }
+
+
+def failed_columns(tasks: Tasks) -> list[str]:
+    """Say what the audit of a run found wrong; nothing where there was none."""
+    if "audit" not in tasks:
+        return []
+    document = read_json(tasks["audit"].outputs["audit"])
+    return verdict(document) if document["failed"] else []
 
 
 def model_folders(tasks: Tasks) -> Iterable[tuple[str, Path]]:

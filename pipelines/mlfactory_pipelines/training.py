@@ -7,9 +7,10 @@ from typing import Any, Dict, List  # noqa: UP035  the KFP compiler reads these 
 
 from kfp import compiler, dsl, kubernetes
 
+from mlfactory.audit.params import AUDITED
 from mlfactory.models.registry import FEATURE_SETS
 from mlfactory_pipelines import ir
-from mlfactory_pipelines.plan import SECTIONS, Plan
+from mlfactory_pipelines.plan import Plan
 
 GPU_FAMILIES = ("neural", "cnn", "transformer")
 GPU = "nvidia.com/gpu"
@@ -19,6 +20,7 @@ TITLES = {
     "mtf": "Ladder of closed bars",
     "features": "Features",
     "labels": "Triple-barrier labels",
+    "audit": "Proof of causality",
     "dataset": "Folds and matrices",
     "oof": "Out-of-fold predictions",
     "stacking": "Ensemble",
@@ -77,6 +79,8 @@ def training_pipeline(plan: Plan) -> Callable[..., Any]:
         mtf = run("mtf", bars=bars["bars"])
         features = run("features", bars=bars["bars"], regime=regime["regime"], mtf=mtf["mtf"])
         labels = run("labels", bars=bars["bars"])
+        if "audit" in plan.stages:
+            run("audit", bars=bars["bars"], **{name: plan.sections[name] for name in AUDITED})
         data = run("dataset", features=features["features"], labels=labels["labels"], mtf=mtf["mtf"])
         trained = {}
         for family, of in jobs.items():
@@ -154,6 +158,7 @@ def compile_to(plan: Plan, path: Path) -> None:
 
 def components(plan: Plan) -> dict[str, Any]:
     """Components of a plan by name, in the order of the graph."""
-    before, after = SECTIONS[: SECTIONS.index("oof")], SECTIONS[SECTIONS.index("oof") :]
+    first = plan.stages.index("oof")
+    before, after = plan.stages[:first], plan.stages[first:]
     train = {f"train-{family}": trainer(family) for family in plan.jobs()}
     return {**{name: stage(name) for name in before}, **train, **{name: stage(name) for name in after}}

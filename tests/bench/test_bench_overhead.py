@@ -10,7 +10,7 @@ from statistics import median
 
 import pytest
 
-from mlfactory_pipelines.plan import SECTIONS
+from mlfactory_pipelines.plan import resolve
 
 from .conftest import LINES
 
@@ -37,7 +37,7 @@ def test_the_framework_takes_little_of_a_step(tmp_path: Path) -> None:
     run = [sys.executable, "-m", "mlfactory_pipelines", "run", "--preset", "smoke"]
     subprocess.run([*run, "--models", "logistic", "--out", str(tmp_path / "run")], check=True)
     tasks = json.loads((tmp_path / "run" / "timings.json").read_text())["tasks"]
-    for stage in SECTIONS:
+    for stage in resolve({}).stages:
         libraries = subprocess.check_output(
             [sys.executable, "-c", THIRD_PARTY.format(stage=stage)], text=True, env=_runtime()
         ).split()

@@ -1,4 +1,4 @@
-"""What an image holds imports its own stage and no other."""
+"""What an image holds imports its own stage, those that it uses, and no other."""
 
 import os
 import subprocess
@@ -39,9 +39,9 @@ def look(name: str, folder: Path, own: str, others: list[str]) -> subprocess.Com
 
 
 @pytest.mark.parametrize("name", IMAGES)
-def test_an_image_imports_its_own_stage_and_no_other(name: str, tmp_path: Path) -> None:
+def test_an_image_imports_its_own_stage_and_no_other_that_it_does_not_use(name: str, tmp_path: Path) -> None:
     row = IMAGES[name]
-    others = [f"mlfactory.{stage}" for stage in STAGES if stage != row.stage]
+    others = [f"mlfactory.{stage}" for stage in STAGES if stage not in (row.stage, *row.uses)]
     families = {path.name for path in (PACKAGE / "models").iterdir() if path.is_dir()} - {"__pycache__"}
     held = families if row.models == ("*",) else set(row.models)
     others += [f"mlfactory.models.{family}" for family in sorted(families - held)]

@@ -21,6 +21,8 @@ from mlfactory.common.predictions import COMBINERS
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGE = REPOSITORY / "components" / "mlfactory"
 
+LOADED_BY_NAME = ("mlfactory.features.groups",)
+"""Folders whose files are found by scanning: no import statement names them."""
 Node = tuple[str, str]
 """A module and a definition at its top level; an empty name is all else that stands there."""
 
@@ -78,7 +80,7 @@ def reached(row: Image) -> set[str]:
     """Name the top-level modules of other projects that an image's sources reach."""
     held = {dotted(file): file for file in sources(row) if file.suffix == ".py"}
     families = COMBINERS if row.models == EVERY else row.models
-    own = [f"mlfactory.{row.stage}", *(f"mlfactory.models.{family}" for family in families)]
+    own = [f"mlfactory.{row.stage}", *LOADED_BY_NAME, *(f"mlfactory.models.{family}" for family in families)]
     found: set[str] = set()
     seen: set[Node] = set()
     waiting = [

@@ -70,7 +70,17 @@ def test_the_extras_read_the_requirements_of_the_images() -> None:
 def test_the_import_contract_names_every_stage() -> None:
     contracts = project()["tool"]["importlinter"]["contracts"]
     [layers] = [contract["layers"] for contract in contracts if contract["id"] == "layers"]
-    assert set(layers[0].split(" | ")) == {row.stage for row in IMAGES.values()}
+    *stages, models, kernel = (set(layer.split(" | ")) for layer in layers)
+    assert set().union(*stages) == {row.stage for row in IMAGES.values()}
+    assert (models, kernel) == ({"models"}, {"common"})
+
+
+def test_an_image_uses_only_stages_below_its_own() -> None:
+    contracts = project()["tool"]["importlinter"]["contracts"]
+    [layers] = [contract["layers"] for contract in contracts if contract["id"] == "layers"]
+    height = {name: -k for k, layer in enumerate(layers) for name in layer.split(" | ")}
+    assert [row.stage for row in IMAGES.values() if row.uses] == ["audit"]
+    assert all(height[used] < height[row.stage] for row in IMAGES.values() for used in row.uses)
 
 
 @pytest.mark.parametrize("name", IMAGES)
@@ -89,6 +99,6 @@ def test_a_registry_stands_before_the_name(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_an_unknown_image_is_refused_with_the_known_ones() -> None:
     with pytest.raises(
-        InputError, match=r"image 'label' is not in the table; known: dataset, features, ingest"
+        InputError, match=r"image 'label' is not in the table; known: audit, dataset, features, ingest"
     ):
         image("label")

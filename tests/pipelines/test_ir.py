@@ -15,7 +15,7 @@ from tests.pipelines.conftest import Command
 
 from mlfactory.models import registry
 from mlfactory_pipelines import cli, ir
-from mlfactory_pipelines.plan import SECTIONS, Plan, resolve
+from mlfactory_pipelines.plan import Plan, resolve
 
 KFP_ONLY = {"timings", "confusion"}
 """Outputs that a component fills from what its stage wrote."""
@@ -136,7 +136,7 @@ def test_there_is_one_image_per_stage_and_family_and_none_is_latest(
     pipeline: dict[str, Any], whole: Plan
 ) -> None:
     found = ir.images(pipeline)
-    assert set(found) == {*SECTIONS, *(f"train-{family}" for family in whole.jobs())}
+    assert set(found) == {*whole.stages, *(f"train-{family}" for family in whole.jobs())}
     for name, image in found.items():
         assert re.fullmatch(rf"mlfactory/python-{name}:[0-9a-f]{{16}}", image)
 
@@ -198,16 +198,36 @@ def test_families_without_a_chosen_model_are_left_out(tmp_path: Path) -> None:
     assert ir.undeclared_inputs(small) == []
 
 
-def test_a_component_names_its_arguments_as_its_stage_does(whole: Plan) -> None:
+def test_a_component_names_its_arguments_as_its_stage_does() -> None:
     import importlib
 
     from mlfactory_pipelines.training import components
 
-    for name, component in components(whole).items():
+    for name, component in components(resolve({"audit": {"enabled": True}})).items():
         run = importlib.import_module(f"mlfactory.{name.partition('-')[0]}.stage").run
         spec = component.component_spec
         given = {*(spec.inputs or {}), *spec.outputs} - KFP_ONLY
         assert given == set(inspect.signature(run).parameters), name
+
+
+def test_an_audit_is_one_more_step_that_reads_the_bars_alone(
+    pipeline: dict[str, Any], tmp_path: Path
+) -> None:
+    from mlfactory_pipelines.training import compile_to
+
+    plan = resolve({"audit": {"enabled": True}, "regime": {"window_bars": 999}})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        compile_to(plan, tmp_path / "audited.yaml")
+    audited = ir.load(tmp_path / "audited.yaml")[0]
+    with_it, without = (ir.graph(each)["tasks"] for each in (audited, pipeline))
+    assert {name: with_it[name] for name in with_it if with_it.get(name) != without.get(name)} == {
+        "audit": {"image": "mlfactory/python-audit", "reads": ["bars <- ingest.bars"]}
+    }
+    given = audited["root"]["dag"]["tasks"]["audit"]["inputs"]["parameters"]
+    constants = {name: value["runtimeValue"]["constant"] for name, value in given.items()}
+    assert constants.pop("params") == plan.sections["audit"]
+    assert constants == {name: plan.sections[name] for name in ("regime", "mtf", "features", "labels")}
 
 
 def test_the_command_compiles_for_a_registry(mlfactory: Command, tmp_path: Path) -> None:
@@ -218,7 +238,7 @@ def test_the_command_compiles_for_a_registry(mlfactory: Command, tmp_path: Path)
     assert done.stderr == ""
     assert done.stdout == f"{path}: 1 classical job, 1 neural job\n"
     found = ir.images(ir.load(path)[0])
-    assert len(found) == len(SECTIONS) + 2
+    assert len(found) == len(resolve({}).stages) + 2
     assert all(image.startswith(f"{registry}/mlfactory/python-") for image in found.values())
 
 

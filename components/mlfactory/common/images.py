@@ -37,6 +37,8 @@ class Image:
     """folder of ``mlfactory`` that runs in it"""
     models: tuple[str, ...] = ()
     """families of ``mlfactory.models`` that it fits or combines"""
+    uses: tuple[str, ...] = ()
+    """folders of other stages that this one calls: those below it in the import contract"""
 
 
 IMAGES: Final[dict[str, Image]] = {
@@ -45,6 +47,7 @@ IMAGES: Final[dict[str, Image]] = {
     "mtf": Image("mtf"),
     "features": Image("features"),
     "labels": Image("labels"),
+    "audit": Image("audit", uses=("regime", "mtf", "features", "labels", "report")),
     "dataset": Image("dataset"),
     "train-boosting": Image("train", models=("boosting",)),
     "train-classical": Image("train", models=("classical",)),
@@ -100,7 +103,7 @@ def sources(row: Image, package: Path = _PACKAGE) -> list[Path]:
         InputError: a folder of the row does not exist.
     """
     package_files = [package / "__init__.py"]
-    for part in ("common", row.stage):
+    for part in ("common", row.stage, *row.uses):
         if not (package / part).is_dir():
             raise InputError(f"{package / part} does not exist: the table of images names it")
         package_files += (package / part).rglob("*")

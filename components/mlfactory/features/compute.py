@@ -38,6 +38,14 @@ class Plan:
     work: tuple[tuple[Feature, tuple[int, ...]], ...]
     """each feature, and for each of its results the row in the table or -1"""
 
+    def only(self, lookback: int) -> "Plan":
+        """Keep the columns of one look-back."""
+        kept = [i for i, column in enumerate(self.columns) if column.lookback == lookback]
+        place = {row: at for at, row in enumerate(kept)}
+        work = ((f, tuple(place.get(row, -1) for row in rows)) for f, rows in self.work)
+        needed = tuple((f, rows) for f, rows in work if max(rows) >= 0)
+        return Plan(tuple(self.columns[i] for i in kept), self.switched_off, needed)
+
 
 def setting_of(bars: Bars, ladder: Ladder, regime: Mapping[str, int]) -> Setting:
     """State what decides the columns of a series.

@@ -37,6 +37,8 @@ class Column:
     level: bool
     """a price level: exists for people and charts, belongs to no model's set"""
     needs_volume: bool
+    tolerance: float
+    """largest error, relative to the column's scale, of a value from its look-back alone; 0 is bit for bit"""
     about: str
 
 
@@ -51,6 +53,7 @@ class Feature:
     source: str
     level: bool
     needs_volume: bool
+    tolerance: float
 
     def lookbacks(self, setting: Setting) -> Mapping[str, int]:
         """Column names and look-backs for bars of this setting."""
@@ -59,7 +62,7 @@ class Feature:
     def catalogue(self, setting: Setting) -> list[Column]:
         """Describe the columns for bars of this setting."""
         about = (inspect.getdoc(self.compute) or "").partition("\n")[0]
-        facts = (self.unit, self.source, self.level, self.needs_volume, about)
+        facts = (self.unit, self.source, self.level, self.needs_volume, self.tolerance, about)
         return [Column(name, self.group, rows, *facts) for name, rows in self.lookbacks(setting).items()]
 
 
@@ -70,6 +73,7 @@ def feature(
     source: str = "plain",
     level: bool = False,
     needs_volume: bool = False,
+    tolerance: float = 0.0,
 ) -> Callable[[Compute], Compute]:
     """Declare that a function computes feature columns.
 
@@ -83,11 +87,12 @@ def feature(
         source: paper or book.
         level: whether the columns are price levels.
         needs_volume: whether the columns are left out for a series without volume.
+        tolerance: for recursive formulas: the weight that is left of bars older than the look-back.
     """
 
     def declare(function: Compute) -> Compute:
         group = function.__module__.rpartition(".")[2]
-        declared = Feature(function, group, columns, unit, source, level, needs_volume)
+        declared = Feature(function, group, columns, unit, source, level, needs_volume, tolerance)
         function.__feature__ = declared  # type: ignore[attr-defined]
         return function
 

@@ -64,6 +64,11 @@ class Params(Base):
     """a bar is volatile when its ATR exceeds this multiple of the mean true range of the last ``volatile_bars``"""
     volatile_bars: int = Field(default=390, ge=1)
 
+    @property
+    def lookback(self) -> int:
+        """Bars, up to and including a row, that set its barriers and costs."""
+        return 1 + (self.atr_bars if self.volatile_slippage == 1 else max(self.atr_bars, self.volatile_bars))
+
     def barrier(self, horizon: int, symbol: str) -> Barrier:
         """Find the barriers of one horizon.
 

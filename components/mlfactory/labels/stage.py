@@ -1,5 +1,6 @@
 """From bars to labels: what a long and a short trade of each bar would have earned, and when they end."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,7 @@ def run(bars: Path, labels: Path, params: Params = Params()) -> Summary:  # noqa
     """
     data = read_bars(bars)
     chosen = barriers(params, data)
-    unit = true_range_mean(data, params.atr_bars)
-    cost = round_trip(data, unit, params)
-    outcomes = {h: outcome(data, unit, cost, barrier, params) for h, barrier in chosen.items()}
+    outcomes = follow(data, chosen, params)
     for h, found in outcomes.items():
         if not found.valid.any():
             raise InputError(f"no bar of {len(data)} has a known outcome for horizon {h}: give more bars")
@@ -79,6 +78,13 @@ def barriers(params: Params, bars: Bars) -> dict[int, Barrier]:
                 f"the data has {len(bars)}"
             )
     return chosen
+
+
+def follow(bars: Bars, chosen: Mapping[int, Barrier], params: Params) -> dict[int, Outcome]:
+    """Follow the trades of every horizon."""
+    unit = true_range_mean(bars, params.atr_bars)
+    cost = round_trip(bars, unit, params)
+    return {h: outcome(bars, unit, cost, barrier, params) for h, barrier in chosen.items()}
 
 
 def outcome(bars: Bars, unit: Floats, cost: Floats, barrier: Barrier, params: Params) -> Outcome:

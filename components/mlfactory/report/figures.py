@@ -47,6 +47,43 @@ def equity(lines: Sequence[Line], backdrop: Sequence[Line]) -> str:
     return _svg(WIDTH, HEIGHT, "Equity after costs", [*parts, "</svg>"])
 
 
+@dataclass(frozen=True)
+class Mark:
+    """One moment that a figure points out."""
+
+    x: float
+    y: float
+    style: str
+    """class of the style sheet"""
+    text: str
+
+
+def marked(line: Line, marks: Sequence[Mark]) -> str:
+    """Draw a positive series over time, x in minutes since the epoch, on a log scale, and marks on it."""
+    level = [math.log(v) for v in line.y]
+    low, high = _range(level)
+    x, y = _Scale(line.x[0], line.x[-1], LEFT, WIDTH - RIGHT), _Scale(low, high, HEIGHT - BOTTOM, TOP)
+    parts = [_date(x, at) for at in _days(line.x[0], line.x[-1], 7)]
+    for value in ticks(math.exp(low), math.exp(high), 5):
+        at = y(math.log(value))
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at}" y2="{at}"/>')
+        parts.append(
+            f'<text class="tick end" x="{LEFT - 8}" y="{float(at) + 4:.1f}">{number(value, 0)}</text>'
+        )
+    points = " L".join(f"{x(a)} {y(b)}" for a, b in zip(line.x, level, strict=True))
+    parts.append(f'<path class="line {line.style}" d="M{points}"><title>{escape(line.name)}</title></path>')
+    for mark in marks:
+        at = x(mark.x)
+        parts.append(
+            f'<line class="mark {mark.style}" x1="{at}" x2="{at}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
+        )
+        parts.append(
+            f'<circle class="mark {mark.style}" cx="{at}" cy="{y(math.log(mark.y))}" r="4">'
+            f"<title>{escape(mark.text)}</title></circle>"
+        )
+    return _svg(WIDTH, HEIGHT, line.name, parts)
+
+
 def reliability(lines: Sequence[Line]) -> str:
     """Draw observed frequencies against stated probabilities."""
     side, edge, rim = 340, 58, 24

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from pathlib import Path
 from typing import Any, Final
 
+from mlfactory.report.frame import page, tiles
 from mlfactory.report.locked_test import locked_test
 from mlfactory.report.model_inputs import model_inputs
 from mlfactory.report.notes import development, failures, method
@@ -14,7 +14,6 @@ from mlfactory.report.text import NONE, count, interval, many, number, percent
 
 RESOURCES: Final = "<!-- resources -->"
 """Where ``mlfactory run`` puts time and memory per stage: they vary, so the artifact itself never holds them."""
-_STYLE: Final = Path(__file__).with_name("page.css")
 _LINKS: Final = (
     ("development", "Development rows"),
     ("regimes", "Regimes"),
@@ -42,14 +41,7 @@ def render(document: Document) -> str:
         f'<h2 id="resources">Time and memory</h2>\n<div class="card scroll">{RESOURCES}</div>',
         _provenance(document),
     ]
-    symbol = escape(document["facts"]["instrument"]["symbol"])
-    body = "\n".join(parts)
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>ML Factory: {symbol}</title>\n<style>\n{_STYLE.read_text(encoding='utf-8')}</style></head>\n"
-        f"<body><main>\n{body}\n</main></body></html>\n"
-    )
+    return page(document["facts"]["instrument"]["symbol"], parts)
 
 
 def _header(document: Document, horizons: Sequence[str]) -> str:
@@ -68,7 +60,7 @@ def _tiles(document: Document) -> str:
     fills = 2 * (contract["slippage_ticks"] + contract["half_spread_ticks"])
     ticks = fills + contract["commission_ticks"]
     money = f"{number(ticks * contract['tick_value'], 2)} {escape(contract['currency'])}"
-    tiles = [
+    entries = [
         (
             "bars",
             count(facts["bars"]),
@@ -86,15 +78,11 @@ def _tiles(document: Document) -> str:
         ),
         ("costs", f"{number(ticks, 2)} ticks", f"{money} a contract and round trip"),
     ]
-    return f'<div class="tiles">{"".join(_tile(*tile) for tile in tiles)}</div>'
+    return tiles(entries)
 
 
 def _moment(text: str) -> str:
     return escape(text.replace("+00:00", " UTC")) if text else NONE
-
-
-def _tile(label: str, value: str, more: str) -> str:
-    return f'<div class="tile"><span>{label}</span><b>{value}</b><i>{more}</i></div>'
 
 
 def _verdict(document: Document, horizon: str) -> str:

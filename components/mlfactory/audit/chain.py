@@ -1,0 +1,181 @@
+"""Every audited column of a series, computed by the code of the stages that write it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlfactory.audit.params import AUDITED, Settings
+from mlfactory.common.bars import Bars, Ints
+from mlfactory.common.weights import uniqueness
+from mlfactory.features.compute import compute, plan
+from mlfactory.features.registry import load
+from mlfactory.features.segment import Setting
+from mlfactory.labels.stage import columns as label_columns
+from mlfactory.labels.stage import follow
+from mlfactory.mtf.bins import FIELDS, build, usable
+from mlfactory.regime import compute as regimes
+from mlfactory.regime.walk import unbounded
+
+NEVER: Final = np.iinfo(np.int64).max
+"""In ``Part.final``: the row is not final yet, whatever bars are there."""
+REGIME: Final = "regime"
+"""Feature group that repeats the columns of the regime stage."""
+_CUMULATIVE: Final = 1e-9  # sums from the first row on: relative error that another first row may leave
+
+Values = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Column:
+    """What a column declares about itself."""
+
+    stage: str
+    group: str
+    name: str
+    lookback: int | None
+    """bars, up to and including the row, that hold everything a value needs besides the bars after the row that it
+    waits for; None where the stage declares that no number of bars does"""
+    tolerance: float = 0.0
+    """largest error of a value from its look-back alone, relative to the column's scale; 0 is bit for bit"""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Columns of a stage whose rows become final at the same bars."""
+
+    columns: tuple[Column, ...]
+    values: Values
+    """shape (columns, bars)"""
+    final: Ints
+    """shape (bars,); last bar that the values of a row may depend on, ``NEVER`` where it is still to come"""
+
+    @property
+    def stage(self) -> str:
+        """Stage that the columns belong to."""
+        return self.columns[0].stage
+
+    @cached_property
+    def lookback(self) -> Ints:
+        """Look-back of each column, ``NEVER`` where it is unbounded; shape (columns,)."""
+        return np.array([NEVER if c.lookback is None else c.lookback for c in self.columns], np.int64)
+
+    def of(self, lookback: int | None) -> "Part":
+        """Keep the columns of one look-back; None keeps all."""
+        if lookback is None:
+            return self
+        kept = np.flatnonzero(self.lookback == lookback)
+        return Part(tuple(self.columns[i] for i in kept), self.values[kept], self.final)
+
+
+class Chain:
+    """The stages from bars to labels with fixed parameters; one series decides which columns there are."""
+
+    def __init__(self, bars: Bars, settings: Settings) -> None:
+        """Plan the columns.
+
+        Raises:
+            InputError: a parameter does not suit the series, or a feature group cannot be loaded.
+        """
+        self.settings = settings
+        self.steps = tuple(usable(settings.mtf.steps, bars.bar_minutes)[0])
+        self.regime_lookback = regimes.lookbacks(settings.regime, bars.bar_minutes)
+        higher = tuple(step for step in self.steps if step > bars.bar_minutes)
+        setting = Setting(bars.bar_minutes, higher, self.regime_lookback, bars.has_volume)
+        self.plan = plan(load(), setting, settings.features)
+        contract = bars.instrument.root or bars.instrument.symbol
+        self._states: tuple[Bars, regimes.Columns] | None = None
+        self.barriers = {h: settings.labels.barrier(h, contract) for h in sorted(settings.labels.horizons)}
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Stages in the order of their parts; ``weights`` are those that training computes from the labels."""
+        return (*AUDITED, "weights")
+
+    def parts(self, bars: Bars) -> list[Part]:
+        """Compute every column of a series or a stretch of it; the order of parts and columns is always the same."""
+        return [part for stage in self.stages for part in self.of_stage(stage, bars)]
+
+    def of_stage(self, stage: str, bars: Bars, lookback: int | None = None) -> list[Part]:
+        """Compute the columns of one stage.
+
+        Args:
+            stage: one of ``stages``.
+            bars: shape (n,).
+            lookback: keep the columns of this look-back alone.
+        """
+        return [part.of(lookback) for part in getattr(self, f"_{stage}")(bars, lookback)]
+
+    def _regimes(self, bars: Bars) -> regimes.Columns:
+        """Compute the regimes of a stretch once for the two stages that have them."""
+        if self._states is None or self._states[0] is not bars:
+            self._states = bars, regimes.compute(bars, self.settings.regime)
+        return self._states[1]
+
+    def _regime(self, bars: Bars, lookback: int | None) -> Iterator[Part]:
+        free = unbounded(self.settings.regime)
+        columns = tuple(
+            Column("regime", name.partition("_")[0], name, None if name in free else rows)
+            for name, rows in self.regime_lookback.items()
+        )
+        found = self._regimes(bars)
+        values = np.stack([found[column.name] for column in columns])
+        yield Part(columns, values, np.arange(len(bars)) - regimes.LAG)
+
+    def _mtf(self, bars: Bars, lookback: int | None) -> Iterator[Part]:
+        ladder = build(bars, self.steps)
+        columns, values = [], []
+        for step in self.steps:
+            table = ladder.tables[step]
+            told = {name: ladder.gather(step, getattr(table, name)) for name in FIELDS}
+            if step > bars.bar_minutes:  # the bars themselves have no age
+                told |= {"age": ladder.age(step), "session_age": ladder.age(step, "session")}
+            rows = ladder.lookback(step)
+            columns += [Column("mtf", f"{step} min", f"{name}_{step}m", rows) for name in told]
+            values += list(told.values())
+        yield Part(tuple(columns), np.stack(values), np.arange(len(bars)))
+
+    def _features(self, bars: Bars, lookback: int | None) -> Iterator[Part]:
+        free = unbounded(self.settings.regime)
+        chosen = self.plan if lookback is None else self.plan.only(lookback)
+        columns = tuple(
+            Column("features", c.group, c.name, None if c.name in free else c.lookback, c.tolerance)
+            for c in chosen.columns
+        )
+        if not columns:
+            return
+        with_regime = any(column.group == REGIME for column in columns)
+        states = self._regimes(bars) if with_regime else {}
+        values = compute(bars, states, build(bars, self.steps), chosen, check=False)
+        yield Part(columns, values, np.arange(len(bars)))
+
+    def _labels(self, bars: Bars, lookback: int | None) -> Iterator[Part]:
+        bar = np.arange(len(bars))
+        for h, found in follow(bars, self.barriers, self.settings.labels).items():
+            told = label_columns(h, found)
+            # positions count from where the file starts: the audit compares how many bars after its row a trade ends
+            told = {k: np.where(v < 0, v, v - bar) if _is_position(k, v) else v for k, v in told.items()}
+            rows = self.settings.labels.lookback
+            columns = tuple(Column("labels", f"horizon {h}", name, rows) for name in told)
+            values = np.stack([np.asarray(value, np.float64) for value in told.values()])
+            yield Part(columns, values, np.where(found.valid, found.end.astype(np.int64), NEVER))
+
+    def _weights(self, bars: Bars, lookback: int | None) -> Iterator[Part]:
+        for h, found in follow(bars, self.barriers, self.settings.labels).items():
+            longest = self.barriers[h].max_bars
+            rows = np.flatnonzero(found.valid)
+            unique = np.full(len(bars), np.nan)
+            end = found.end.astype(np.int64)
+            unique[rows] = uniqueness(rows, end[rows])
+            # a span that covers a bar of the row's own may begin as late as its end, and last as long as any
+            final = np.where(found.valid & (end + longest < len(bars)), end + longest, NEVER)
+            needed = self.settings.labels.lookback + longest
+            column = Column("weights", f"horizon {h}", f"uniqueness_h{h}", needed, _CUMULATIVE)
+            yield Part((column,), unique[None], final)
+
+
+def _is_position(name: str, values: NDArray[Any]) -> bool:
+    return values.dtype == np.int32 and "end_h" in name

@@ -1,0 +1,168 @@
+"""The three comparisons: a corrupted future, a stretch of the series alone, a row from its look-back alone."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlfactory.audit.chain import NEVER, Chain, Column, Part, Values
+from mlfactory.audit.cuts import Cut
+from mlfactory.audit.garbage import GARBAGE
+from mlfactory.common.bars import Bars, Ints
+
+Bools = NDArray[np.bool_]
+Tell = Callable[[str, int, int], None]
+"""Is told what is being compared, how much is done, and how much there is."""
+
+
+@dataclass
+class Finding:
+    """What the comparisons found out about one column."""
+
+    column: Column
+    cuts: set[int] = field(default_factory=set)
+    """cuts before which the column had values to compare"""
+    differed: set[int] = field(default_factory=set)
+    """cuts after which some garbage changed it: what the comparison before them is worth"""
+    leaks: list[dict[str, Any]] = field(default_factory=list)
+    """cut, garbage and row of each change before a cut"""
+    fed: int = 0
+    """rows computed from their look-back alone"""
+    origin: list[dict[str, Any]] = field(default_factory=list)
+    """row, value and error of each that differs by more than the declared tolerance"""
+    worst: float = 0.0
+    """largest relative error from the look-back alone"""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of the series around a cut."""
+
+    bars: Bars
+    start: int
+    """its first bar in the whole series"""
+    cut: int
+    """the first bar that is corrupted, counted from ``start``"""
+
+
+def same_bits(a: Values, b: Values) -> Bools:
+    """Tell where two arrays of one type hold the same bits; two NaN are the same value."""
+    whole = np.dtype(f"i{a.dtype.itemsize}")
+    a, b = np.ascontiguousarray(a), np.ascontiguousarray(b)
+    return np.asarray((a.view(whole) == b.view(whole)) | (np.isnan(a) & np.isnan(b)))
+
+
+def window_of(bars: Bars, bar: int, before: int, after: int) -> Window:
+    """Cut out the bars around a cut that its columns look back on, and some after it."""
+    start = max(bar - before, 0)
+    return Window(bars[start : bar + after], start, bar - start)
+
+
+def corrupt_future(
+    chain: Chain, window: Window, clean: Sequence[Part], cut: Cut, rng: np.random.Generator, found: "Findings"
+) -> list[str]:
+    """Corrupt the window from its cut on, in every way in turn; return those that the series has room for."""
+    done = []
+    for kind, corrupt in GARBAGE.items():
+        other = corrupt(window.bars, window.cut, rng)
+        if other is None or not len(other):
+            continue
+        done.append(kind)
+        for part, changed in zip(clean, chain.parts(other), strict=True):
+            _compare_past(part, changed, window, other, cut, kind, found)
+    return done
+
+
+def _compare_past(
+    clean: Part, changed: Part, window: Window, other: Bars, cut: Cut, kind: str, found: "Findings"
+) -> None:
+    size = min(len(window.bars), len(other))
+    same = same_bits(clean.values[:, :size], changed.values[:, :size])
+    # a row that was final before the cut, or claims to be, must not have changed
+    past: Bools = (clean.final[:size] < window.cut) | (changed.final[:size] < window.cut)
+    # of bars after the cut only those regimes are final that the same segment goes on with
+    past &= window.bars.segment[:size] == other.segment[:size]
+    had_values: Bools = np.asarray(np.isfinite(clean.values[:, :size][:, past]).any(axis=1))
+    leaks: Bools = np.asarray((~same & past).any(axis=1))
+    differs: Bools = np.asarray((~same & ~past).any(axis=1))
+    for i in np.flatnonzero(had_values | leaks | differs):
+        finding = found[clean.columns[i]]
+        if had_values[i]:
+            finding.cuts.add(cut.bar)
+        if differs[i]:
+            finding.differed.add(cut.bar)
+        if leaks[i]:
+            row = window.start + int(np.flatnonzero(~same[i] & past)[-1])
+            finding.leaks.append({"cut": cut.bar, "kind": cut.kind, "garbage": kind, "row": row})
+
+
+class Findings:
+    """Findings by column, in the order of the chain."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self._by_column = {column: Finding(column) for part in parts for column in part.columns}
+
+    def __getitem__(self, column: Column) -> Finding:
+        return self._by_column[column]
+
+    def __iter__(self) -> Any:
+        return iter(self._by_column.values())
+
+
+def compare_stretch(window: Window, alone: Sequence[Part], whole: Sequence[Part], found: Findings) -> None:
+    """Compare every row that has its look-back inside a stretch with the row computed from the whole series."""
+    rows = slice(window.start, window.start + len(window.bars))
+    age = window.bars.row_in_segment
+    for part, all_of_it in zip(alone, whole, strict=True):
+        ready = (part.final < len(window.bars)) & (age >= part.lookback[:, None] - 1)
+        bad = ~same_bits(part.values, all_of_it.values[:, rows]) & ready
+        for i in np.flatnonzero(bad.any(axis=1)):
+            for row in np.flatnonzero(bad[i])[-1:]:
+                _judge(
+                    found[part.columns[i]], all_of_it.values[i], window.start + int(row), part.values[i, row]
+                )
+
+
+def feed_lookback(chain: Chain, bars: Bars, whole: Sequence[Part], row: int, found: Findings) -> None:
+    """Compute a row from the look-back of each column alone and compare it with that from the whole series."""
+    for part in whole:
+        stop = max(int(part.final[row]), row) + 1
+        if part.final[row] == NEVER or stop > len(bars):
+            continue
+        for lookback in np.unique(part.lookback[part.lookback <= bars.row_in_segment[row] + 1]):
+            start = row - int(lookback) + 1
+            place = {column: i for i, column in enumerate(part.columns)}
+            alone = chain.of_stage(part.stage, bars[start:stop], int(lookback))
+            for column, values in (
+                (c, v) for each in alone for c, v in zip(each.columns, each.values, strict=True)
+            ):
+                if column in place:  # not that of a horizon whose trades end elsewhere
+                    found[column].fed += 1
+                    _judge(found[column], part.values[place[column]], row, values[row - start])
+
+
+def _judge(finding: Finding, values: Values, row: int, alone: Any) -> None:
+    """Keep the error of a row from its look-back alone, relative to the column's recent scale."""
+    value = values[row]
+    if same_bits(np.array([value]), np.array([alone])).all():
+        return
+    lookback = finding.column.lookback or 1
+    recent = np.abs(values[max(row - lookback, 0) : row + 1])
+    scale = float(np.max(recent, initial=0.0, where=np.isfinite(recent)))
+    both = np.isfinite([value, alone]).all()
+    error = abs(float(value) - float(alone)) / scale if both and scale else np.inf
+    finding.worst = max(finding.worst, error)
+    if not error <= finding.column.tolerance:
+        finding.origin.append({"row": row, "value": float(value), "alone": float(alone), "error": error})
+
+
+def rows_to_feed(bars: Bars, warm_up: int, count: int, rng: np.random.Generator) -> list[int]:
+    """Choose rows that have their look-back: random ones, the last one, and first bars of sessions."""
+    warm = np.flatnonzero(bars.row_in_segment >= warm_up)
+    if not len(warm):
+        warm = np.arange(len(bars) // 2, len(bars))
+    opens = np.intersect1d(np.flatnonzero(np.diff(bars.session)) + 1, warm)
+    chosen: Ints = np.concatenate([rng.choice(warm, count), rng.permutation(opens)[:2], [len(bars) - 1]])
+    return sorted({int(row) for row in chosen})
