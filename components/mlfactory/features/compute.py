@@ -7,23 +7,26 @@ look-back alone, the size of the blocks changes no bit of the result; it keeps t
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlfactory.common.bars import Bars
 from mlfactory.common.errors import InputError
+from mlfactory.common.jit import kernel
 from mlfactory.common.ladder import Ladder
+from mlfactory.features.kernels import last_closed
 from mlfactory.features.params import Params
 from mlfactory.features.registry import Column, Feature, describe
-from mlfactory.features.segment import Segment, Setting, StepBars
+from mlfactory.features.segment import Floats, Floats32, Segment, Setting, StepBars
 
-Floats32 = NDArray[np.float32]
 Regime = Mapping[str, Floats32]
 
+_LARGEST = float(np.finfo(np.float32).max)
 _LISTED = 50  # names that an error message lists in full
 
-BLOCK = 16_384
+BLOCK = 32_768
 """Rows computed at a time, at least."""
 
 
@@ -117,19 +120,16 @@ def compute(
     """
     if check:
         _refuse_prices(bars)
-    lookback = np.array([column.lookback for column in plan.columns])
     halo = max([c.lookback for c in plan.columns if c.group != "regime"], default=1) - 1
     out = np.empty((len(plan.columns), len(bars)), np.float32)
     for segment in bars.segments():
         for rows in _blocks(segment, max(block, 2 * halo)):
             start = max(rows.start - halo, segment.start)
             part = _cut(bars, regime, ladder, slice(start, rows.stop), segment)
-            with np.errstate(all="ignore"):  # what is not finite is refused below, by name
-                _fill(out[:, rows], part, plan, rows.start - start)
-        for column, row in zip(lookback, out, strict=True):
-            row[segment.start : min(segment.start + column - 1, segment.stop)] = np.nan
-        if check:
-            _refuse_gaps(out[:, segment], bars[segment], plan.columns)
+            with np.errstate(all="ignore"):  # what is not finite is refused by name
+                gaps = _fill(out[:, rows], part, plan, rows.start - start, rows.start - segment.start)
+            if check and gaps:
+                _refuse(*gaps[0], bars[rows])
     return out
 
 
@@ -145,36 +145,67 @@ def _cut(bars: Bars, regime: Regime, ladder: Ladder, rows: slice, segment: slice
         if step <= bars.bar_minutes:
             continue
         table = ladder.tables[step]
-        last = np.asarray(ladder.column(step)[rows], np.int64)
-        first = max(int(np.searchsorted(table.segment, number)), int(last[0]))
-        part = slice(first, max(int(last[-1]) + 1, first))
-        exists = last >= 0
-        closed = table.session_known[np.maximum(last, 0)] if len(table) else np.zeros_like(last)
-        age = np.where(exists, ladder.session_minute[rows] - closed, 0).astype(float)
+        alignment = ladder.column(step)[rows]
+        first = max(int(np.searchsorted(table.segment, number)), int(alignment[0]))
+        part = slice(first, max(int(alignment[-1]) + 1, first))
+        last, age = last_closed(alignment, first, table.session_known, ladder.session_minute[rows])
         steps[step] = StepBars(
             open=table.open[part],
             high=table.high[part],
             low=table.low[part],
             close=table.close[part],
             volume=table.volume[part],
-            last=np.where(exists, last - first, -1),
+            last=last,
             age=age,
         )
     return Segment(bars[rows], {name: values[rows].astype(float) for name, values in regime.items()}, steps)
 
 
-def _fill(out: Floats32, part: Segment, plan: Plan, skip: int) -> None:
+@kernel
+def _store(values: Floats, out: Floats32, unknown: int) -> int:
+    """Write a column as float32, its first ``unknown`` rows as NaN; return how many of the others are not finite."""
+    out[:unknown] = np.nan
+    known, kept = values[unknown:], out[unknown:]
+    missing = 0
+    for t in range(len(kept)):
+        kept[t] = known[t]
+        missing += not abs(known[t]) <= _LARGEST
+    return missing
+
+
+def _fill(
+    out: Floats32, part: Segment, plan: Plan, skip: int, age: int
+) -> list[tuple[Column, Floats32, int]]:
+    """Compute the rows of ``part`` after the first ``skip``; return the columns with a value that is not finite.
+
+    Args:
+        out: shape (columns, rows).
+        part: the bars, those that only serve to look back on first.
+        plan: the columns.
+        skip: number of those.
+        age: rows of the segment before the first one of ``out``.
+    """
+    gaps = []
     for f, rows in plan.work:
         found = f.compute(part)
         count = 0
         for values in [found] if isinstance(found, np.ndarray) else found:
             if count < len(rows) and rows[count] >= 0:
-                out[rows[count]] = values[skip:]
+                column, row = plan.columns[rows[count]], out[rows[count]]
+                unknown = min(max(column.lookback - 1 - age, 0), len(row))
+                if _store(_plain(values)[skip:], row, unknown):
+                    gaps.append((column, row, unknown))
             count += 1
         if count != len(rows):
             raise InputError(
                 f"feature {f.group}.{f.compute.__name__} returns {count} arrays for {len(rows)} columns"
             )
+    return gaps
+
+
+def _plain(values: NDArray[Any]) -> Floats:
+    known = values.dtype in (np.float32, np.float64) and values.flags.c_contiguous
+    return values if known else np.ascontiguousarray(values, dtype=np.float64)
 
 
 def _refuse_prices(bars: Bars) -> None:
@@ -185,14 +216,10 @@ def _refuse_prices(bars: Bars) -> None:
         raise InputError(f"the bar of {when} has a low of {bars.low[i]}: features need positive prices")
 
 
-def _refuse_gaps(values: Floats32, bars: Bars, columns: Sequence[Column]) -> None:
-    for column, row in zip(columns, values, strict=True):
-        rest = row[column.lookback - 1 :]
-        if np.isfinite(rest).all():
-            continue
-        i = int(np.flatnonzero(~np.isfinite(rest))[0]) + column.lookback - 1
-        when = np.datetime64(int(bars.minute[i]), "m")
-        raise InputError(
-            f"feature {column.name!r} of group {column.group!r} is {row[i]} at the bar of {when}, "
-            f"after its look-back of {column.lookback} bars"
-        )
+def _refuse(column: Column, row: Floats32, unknown: int, bars: Bars) -> None:
+    i = unknown + int(np.flatnonzero(~np.isfinite(row[unknown:]))[0])
+    when = np.datetime64(int(bars.minute[i]), "m")
+    raise InputError(
+        f"feature {column.name!r} of group {column.group!r} is {row[i]} at the bar of {when}, "
+        f"after its look-back of {column.lookback} bars"
+    )

@@ -25,10 +25,12 @@ LOWEST: Final = 3
 SPREAD: Final = 4
 MOMENTS: Final = 5
 PAIRS: Final = 6
-_ROWS: Final = (1, 1, 1, 1, 2, 4, 5)
+TREND: Final = 7
+_ROWS: Final = (1, 1, 1, 1, 2, 4, 5, 3)
 """Statistics that each kind carries: means first, then sums of powers or products about them."""
 
 _CHUNK: Final = 1024
+"""Rows that pass through the merges at a time: three buffers of them fit into the first cache."""
 _RESULT: Final = -1
 
 
@@ -111,6 +113,21 @@ def _merge_pairs(x: Floats, out: Floats, at: tuple[int, int, int, int], k: int, 
 
 
 @kernel
+def _merge_trend(x: Floats, out: Floats, at: tuple[int, int, int, int], k: int, m: int) -> None:
+    """Join means, squares and products with time about the means; the time between the halves' middles is known."""
+    i, j, o, size = at
+    share, cross, product = m / (k + m), k * m / (k + m), k * m / 2
+    a1, a2, a3 = x[0, i : i + size], x[1, i : i + size], x[2, i : i + size]
+    b1, b2, b3 = x[0, j : j + size], x[1, j : j + size], x[2, j : j + size]
+    o1, o2, o3 = out[0, o : o + size], out[1, o : o + size], out[2, o : o + size]
+    for t in range(size):
+        d = b1[t] - a1[t]
+        o1[t] = a1[t] + d * share
+        o2[t] = a2[t] + b2[t] + d * d * cross
+        o3[t] = a3[t] + b3[t] - d * product
+
+
+@kernel
 def _merge(
     kind: int, x: Floats, out: Floats, at: tuple[int, int, int, int], k: int, m: int, weight: float
 ) -> None:
@@ -131,6 +148,8 @@ def _merge(
         _merge_moments(x, out, at, k, m)
     elif kind == PAIRS:
         _merge_pairs(x, out, at, k, m)
+    elif kind == TREND:
+        _merge_trend(x, out, at, k, m)
     else:
         i, j, o, size = at
         _merge_one(kind, x[0, i : i + size], x[0, j : j + size], out[0, o : o + size], weight)
@@ -181,7 +200,9 @@ def _apply(
 def _slide(x: Floats, first: int, head: int, tail: int) -> None:
     """Move the last ``tail`` columns before ``head`` to ``first``."""
     for s in range(x.shape[0]):
-        x[s, first : first + tail] = x[s, head - tail : head]
+        to, source = x[s, first : first + tail], x[s, head - tail : head]
+        for t in range(tail):
+            to[t] = source[t]
 
 
 @kernel
@@ -266,7 +287,8 @@ def doubled(
     Args:
         kind: ``SUM``, ``MEAN``, ``HIGHEST``, ``LOWEST``; ``SPREAD``: mean, sample deviation; ``MOMENTS``: mean, sample
             deviation, skewness, excess kurtosis; ``PAIRS`` of two series: their means, and sums of squares of the
-            first, of the second, and of products about the means.
+            first, of the second, and of products about the means; ``TREND``: mean, sum of squares about it, and of
+            products with the row number about the means.
         series: one array, or two for ``PAIRS``, shape (n,).
         windows: rows per window.
         keep: what a sum keeps of a value per row.

@@ -1,14 +1,14 @@
 """Intermediates that several feature groups share, computed once per segment."""
 
-from collections.abc import Callable
-
 import numpy as np
 
+from mlfactory.features import kernels
 from mlfactory.features import windows as w
 from mlfactory.features.segment import Floats, Ints, Segment, shared
 
 RETURN_WINDOWS = (5, 10, 20, 60, 120)
 """Windows of ``return_moments``, in its row order."""
+EXTREMES = (2, 9, 14, 20, 26, 52, 60, 120)
 
 
 @shared
@@ -30,6 +30,20 @@ def change(x: Segment) -> Floats:
 
 
 @shared
+def direction(x: Segment) -> Floats:
+    """Sign of the change of the close."""
+    out: Floats = np.sign(change(x))
+    return out
+
+
+@shared
+def path(x: Segment) -> Floats:
+    """Absolute change of the close."""
+    out: Floats = np.abs(change(x))
+    return out
+
+
+@shared
 def return_moments(x: Segment) -> w.Moments:
     """Four moments of the log returns over ``RETURN_WINDOWS``."""
     return w.moments(log_return(x), *RETURN_WINDOWS)
@@ -38,6 +52,31 @@ def return_moments(x: Segment) -> w.Moments:
 def return_std(x: Segment, window: int) -> Floats:
     """Sample standard deviation of the log returns."""
     return return_moments(x).std[RETURN_WINDOWS.index(window)]
+
+
+def return_mean(x: Segment, window: int) -> Floats:
+    """Mean of the log returns."""
+    return return_moments(x).mean[RETURN_WINDOWS.index(window)]
+
+
+@shared
+def return_size(x: Segment) -> Floats:
+    """Absolute log return."""
+    out: Floats = np.abs(log_return(x))
+    return out
+
+
+@shared
+def size_spread(x: Segment) -> w.Spread:
+    """Mean and standard deviation of absolute log returns over 60 bars."""
+    return w.spread(return_size(x), 60)
+
+
+@shared
+def return_products(x: Segment, window: int, rows: int) -> Floats:
+    """Sum of products of log returns with those ``rows`` bars earlier, about their means."""
+    move, mean = log_return(x), return_mean(x, window)
+    return w.products(move, move, mean, mean, window, rows)
 
 
 @shared
@@ -67,9 +106,14 @@ def typical(x: Segment) -> Floats:
 
 
 @shared
+def _extremes(x: Segment) -> tuple[list[Floats], list[Floats]]:
+    return w.maxima(x.high, *EXTREMES), w.minima(x.low, *EXTREMES)
+
+
 def extremes(x: Segment, window: int) -> tuple[Floats, Floats]:
-    """Highest high and lowest low of the window."""
-    return w.highest(x.high, window), w.lowest(x.low, window)
+    """Highest high and lowest low of one of the windows ``EXTREMES``."""
+    high, low = _extremes(x)
+    return high[EXTREMES.index(window)], low[EXTREMES.index(window)]
 
 
 def position(value: Floats, low: Floats, high: Floats, empty: float = 0.5) -> Floats:
@@ -90,12 +134,6 @@ def ema_distance(x: Segment, period: int) -> Floats:
 
 
 @shared
-def elapsed(x: Segment) -> Floats:
-    """Row number as a float: the time axis of regressions."""
-    return np.arange(len(x), dtype=float)
-
-
-@shared
 def session_start(x: Segment) -> Ints:
     """Row of the first bar of each row's session."""
     starts = np.zeros(len(x), np.int64)
@@ -104,12 +142,10 @@ def session_start(x: Segment) -> Ints:
     return starts
 
 
-def by_session(x: Segment, values: Floats, accumulate: Callable[[Floats], Floats]) -> Floats:
-    """Apply a running function that starts anew at every session open."""
-    out = np.empty(len(x))
-    for rows in x.sessions():
-        out[rows] = accumulate(values[rows])
-    return out
+@shared
+def session_volume(x: Segment) -> Floats:
+    """Volume since the session open."""
+    return kernels.session_total(x.volume, session_start(x))
 
 
 @shared
@@ -121,5 +157,5 @@ def volume_spread(x: Segment) -> w.Spread:
 @shared
 def signed_volume(x: Segment) -> Floats:
     """Volume with the sign of the bar's return; zero where the price stood still."""
-    out: Floats = x.volume * np.sign(change(x))
+    out: Floats = x.volume * direction(x)
     return out

@@ -1,6 +1,7 @@
 """Compiled path-dependent indicators and filters; one segment at a time."""
 
 import math
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,11 @@ from mlfactory.common.jit import kernel
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Ints8 = NDArray[np.int8]
+Ints32 = NDArray[np.int32]
+Values = TypeVar("Values", Floats, NDArray[np.float32])
+
+_CHUNK = 512
 
 
 @kernel
@@ -130,15 +136,120 @@ def a_trous(x: Floats, low: Floats, high: Floats, levels: int) -> tuple[Floats, 
     """
     n = len(x)
     detail = np.zeros((levels, n))
-    rough = x.copy()
+    rough = x
     for j in range(levels):
         smooth, row = np.zeros(n), detail[j]
-        for tap in range(len(low)):
-            shift = min(tap << j, n)
-            a, b = low[tap], high[tap]
-            earlier, sums, differences = rough[: n - shift], smooth[shift:], row[shift:]
-            for t in range(n - shift):
-                sums[t] += a * earlier[t]
-                differences[t] += b * earlier[t]
+        for start in range(0, n, _CHUNK):  # so that the sums stay in the first cache
+            stop = min(start + _CHUNK, n)
+            for tap in range(len(low)):
+                first = max(start, tap << j)
+                a, b = low[tap], high[tap]
+                earlier = rough[first - (tap << j) : max(stop - (tap << j), first - (tap << j))]
+                sums, differences = smooth[first:], row[first:]
+                for t in range(len(earlier)):
+                    sums[t] += a * earlier[t]
+                    differences[t] += b * earlier[t]
         rough = smooth
     return detail, rough
+
+
+@kernel
+def histogram_codes(x: Floats, edges: Floats) -> Ints8:
+    """Count the edges that do not exceed each value: its bin."""
+    out = np.zeros(len(x), np.int8)
+    for edge in edges:
+        for t in range(len(x)):
+            out[t] += x[t] >= edge
+    return out
+
+
+@kernel
+def order_codes(x: Floats) -> Ints8:
+    """Code of the order of three successive values, 0 to 7, of which 1 and 6 cannot occur; ties count as rising.
+
+    Source: Bandt and Pompe (2002).
+    """
+    n = len(x)
+    out = np.zeros(n, np.int8)
+    first, middle, last, code = x[: n - 2], x[1 : n - 1], x[2:], out[2:]
+    for t in range(n - 2):
+        code[t] = 4 * (first[t] > middle[t]) + 2 * (middle[t] > last[t]) + (first[t] > last[t])
+    return out
+
+
+@kernel
+def code_entropy(code: Ints8, codes: int, window: int) -> Floats:
+    """Shannon entropy, in nats, of the codes in each trailing window, from counts that are whole numbers.
+
+    Args:
+        code: shape (n,); 0 to ``codes`` - 1.
+        codes: number of codes.
+        window: rows per window; a window that reaches before the start misses those rows.
+    """
+    part = np.zeros(window + 1)
+    for c in range(1, window + 1):
+        part[c] = -(c / window) * math.log(c / window)
+    count = np.zeros(codes, np.int64)
+    out = np.empty(len(code))
+    for t in range(len(code)):
+        count[code[t]] += 1
+        if t >= window:
+            count[code[t - window]] -= 1
+        total = 0.0
+        for c in range(codes):
+            total += part[count[c]]
+        out[t] = total
+    return out
+
+
+@kernel
+def session_extremes(high: Floats, low: Floats, start: Ints) -> tuple[Floats, Floats]:
+    """Highest high and lowest low since the session open; ``start`` is the row of each session's first bar."""
+    n = len(high)
+    top, bottom = high.copy(), low.copy()
+    for t in range(1, n):
+        if start[t] != t:
+            top[t] = max(top[t - 1], high[t])
+            bottom[t] = min(bottom[t - 1], low[t])
+    return top, bottom
+
+
+@kernel
+def session_total(values: Floats, start: Ints) -> Floats:
+    """Sum since the session open; ``start`` is the row of each session's first bar."""
+    out = values.copy()
+    for t in range(1, len(values)):
+        if start[t] != t:
+            out[t] += out[t - 1]
+    return out
+
+
+@kernel
+def last_closed(alignment: Ints32, first: int, closed: Ints, now: Ints) -> tuple[Ints, Floats]:
+    """Row of the last closed ladder bar at each base bar, and the minutes since it closed.
+
+    Args:
+        alignment: shape (n,); row in the ladder's table, negative where no bar has closed.
+        first: row that counts as 0.
+        closed: shape (ladder bars,); minute at which each closed.
+        now: shape (n,); minute at which each base bar is known, on the same clock.
+
+    Returns:
+        -1 and 0 where no bar has closed.
+    """
+    n = len(alignment)
+    last, age = np.full(n, -1), np.zeros(n)
+    for t in range(n):
+        if alignment[t] >= 0:
+            last[t] = alignment[t] - first
+            age[t] = now[t] - closed[alignment[t]]
+    return last, age
+
+
+@kernel
+def bring(values: Values, last: Ints) -> Values:
+    """Value of the last closed ladder bar at each base bar; the final value where ``last`` is -1."""
+    out = np.empty(len(last), values.dtype)
+    for t in range(len(last)):
+        out[t] = values[last[t]]
+    return out

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from mlfactory.common.errors import InputError
-from mlfactory.features.segment import Floats, Segment, Setting
+from mlfactory.features.segment import Floats, Floats32, Segment, Setting
 
 EXTRA_FOLDERS = "MLF_FEATURE_GROUPS"
 """Environment variable: folders with further group files, separated like ``PATH``."""
@@ -20,7 +20,8 @@ EXTRA_FOLDERS = "MLF_FEATURE_GROUPS"
 _OWN = Path(__file__).parent / "groups"
 
 Columns = Mapping[str, int] | Callable[[Setting], Mapping[str, int]]
-Compute = Callable[[Segment], Floats | Iterable[Floats]]
+Values = Floats | Floats32
+Compute = Callable[[Segment], Values | Iterable[Values]]
 
 
 @dataclass(frozen=True)

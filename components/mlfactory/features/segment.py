@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mlfactory.common.bars import DAY_MINUTES, Bars
 
 Floats = NDArray[np.float64]
+Floats32 = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlfactory.common.jit import kernel
-from mlfactory.features.doubling import HIGHEST, LOWEST, MEAN, MOMENTS, PAIRS, SPREAD, SUM, doubled
+from mlfactory.features.doubling import HIGHEST, LOWEST, MEAN, MOMENTS, PAIRS, SPREAD, SUM, TREND, doubled
 
 Floats = NDArray[np.float64]
 
@@ -24,14 +24,21 @@ FORGOTTEN = 1e-6
 """Weight of the history that an exponential average leaves out."""
 
 
+_CHUNK = 512
+"""Rows that are compared with a whole window while they are in the processor's first cache."""
+
+
 @kernel
 def _deviation(x: Floats, centre: Floats, window: int) -> Floats:
     n = len(x)
     out = np.zeros(n)
-    for k in range(min(window, n)):
-        earlier, level, tail = x[: n - k], centre[k:], out[k:]
-        for t in range(n - k):
-            tail[t] += abs(earlier[t] - level[t])
+    for start in range(0, n, _CHUNK):
+        stop = min(start + _CHUNK, n)
+        for k in range(min(window, stop)):
+            first = max(start, k)
+            earlier, level, total = x[first - k : stop - k], centre[first:stop], out[first:stop]
+            for t in range(stop - first):
+                total[t] += abs(earlier[t] - level[t])
     return out / window
 
 
@@ -39,11 +46,46 @@ def _deviation(x: Floats, centre: Floats, window: int) -> Floats:
 def _below(x: Floats, window: int) -> Floats:
     n = len(x)
     out = np.zeros(n)
-    for k in range(1, min(window, n)):
-        earlier, now, tail = x[: n - k], x[k:], out[k:]
-        for t in range(n - k):
-            tail[t] += (1.0 if earlier[t] < now[t] else 0.0) + (0.5 if earlier[t] == now[t] else 0.0)
+    for start in range(0, n, _CHUNK):
+        stop = min(start + _CHUNK, n)
+        for k in range(1, min(window, stop)):
+            first = max(start, k)
+            earlier, now, count = x[first - k : stop - k], x[first:stop], out[first:stop]
+            for t in range(stop - first):
+                count[t] += (0.5 if earlier[t] < now[t] else 0.0) + (0.5 if earlier[t] <= now[t] else 0.0)
     return out / (window - 1)
+
+
+@kernel
+def _products(x: Floats, y: Floats, rows: int) -> Floats:
+    n = len(x)
+    cut = min(rows, n)
+    out = np.empty(n)
+    for t in range(cut):
+        out[t] = x[t] * y[0]
+    newer, older, rest = x[cut:], y[: n - cut], out[cut:]
+    for t in range(n - cut):
+        rest[t] = newer[t] * older[t]
+    return out
+
+
+@kernel
+def _about_means(total: Floats, mean_x: Floats, mean_y: Floats, window: int) -> None:
+    for t in range(len(total)):
+        total[t] -= window * mean_x[t] * mean_y[t]
+
+
+@kernel
+def _moved(x: Floats, rows: int) -> Floats:
+    n = len(x)
+    cut = min(rows, n)
+    out = np.empty(n)
+    for t in range(cut):
+        out[t] = abs(x[t] - x[0])
+    newer, older, rest = x[cut:], x[: n - cut], out[cut:]
+    for t in range(n - cut):
+        rest[t] = abs(newer[t] - older[t])
+    return out
 
 
 @kernel
@@ -168,6 +210,55 @@ def pairs(x: Floats, y: Floats, *windows: int) -> Pairs:
     """Joint statistics of the last ``windows[i]`` rows of two series."""
     found = doubled(PAIRS, [x, y], windows)
     return Pairs(*(list(found[:, j]) for j in range(5)))
+
+
+class Trend(NamedTuple):
+    """Regression of a series on the row number; one array per window."""
+
+    mean: list[Floats]
+    slope: list[Floats]
+    """per row"""
+    fit: list[Floats]
+    """share of the variance that the line explains; 0 where the series is constant"""
+
+
+def trend(x: Floats, *windows: int) -> Trend:
+    """Fit a line to the last ``windows[i]`` rows by least squares."""
+    found = doubled(TREND, [x], windows)
+    times = [k * (k * k - 1) / 12 for k in windows]  # squares of the row numbers about their mean
+    slope = [raw[2] / time for raw, time in zip(found, times, strict=True)]
+    fit = [ratio(raw[2] * line, raw[1]) for raw, line in zip(found, slope, strict=True)]
+    return Trend(list(found[:, 0]), slope, fit)
+
+
+def products(x: Floats, y: Floats, x_mean: Floats, y_mean: Floats, window: int, rows: int = 0) -> Floats:
+    """Sum, over a window, the products of ``x`` and of ``y`` ``rows`` rows earlier, about their means.
+
+    For series that vary about zero or by no less than a millionth of their mean; others need ``pairs``.
+
+    Args:
+        x: shape (n,).
+        y: shape (n,).
+        x_mean: mean of ``x`` over the window.
+        y_mean: mean of ``y`` over the window.
+        window: rows of the window.
+        rows: how far ``y`` lags behind.
+    """
+    out = total(_products(x, y, rows), window)
+    _about_means(out, x_mean, lag(y_mean, rows) if rows else y_mean, window)
+    return out
+
+
+def scaled_products(co: Floats, x_std: Floats, y_std: Floats, window: int) -> Floats:
+    """Turn sums of products into Pearson's correlation; zero where either series is constant."""
+    out: Floats = np.clip(ratio(co, (window - 1) * x_std * y_std), -1.0, 1.0)
+    return out
+
+
+def moved(x: Floats, rows: int) -> Floats:
+    """Distance from the value ``rows`` rows earlier."""
+    out: Floats = _moved(x, rows)
+    return out
 
 
 def correlation(x: Floats, y: Floats, window: int) -> Floats:

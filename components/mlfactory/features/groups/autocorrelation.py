@@ -15,22 +15,26 @@ HURST_LAGS = (1, 2, 4, 8, 16)
 @feature({f"return_autocorr_lag{k}": 20 + k + 1 for k in LAGS}, unit="correlation")
 def autocorrelation(x: Segment) -> list[Floats]:
     """Correlation of 20 log returns with those k bars earlier."""
-    move = inputs.log_return(x)
-    return [w.correlation(move, w.lag(move, k), 20) for k in LAGS]
+    return [_autocorrelation(x, 20, k) for k in LAGS]
 
 
 @feature({f"return_autocorr_60_lag{k}": 60 + k + 1 for k in (1, 5)}, unit="correlation")
 def slow_autocorrelation(x: Segment) -> list[Floats]:
     """Correlation of 60 log returns with those k bars earlier."""
-    move = inputs.log_return(x)
-    return [w.correlation(move, w.lag(move, k), 60) for k in (1, 5)]
+    return [_autocorrelation(x, 60, k) for k in (1, 5)]
+
+
+def _autocorrelation(x: Segment, window: int, rows: int) -> Floats:
+    std = inputs.return_std(x, window)
+    return w.scaled_products(inputs.return_products(x, window, rows), std, w.lag(std, rows), window)
 
 
 @feature({f"abs_return_autocorr_lag{k}": 60 + k + 1 for k in (1, 5)}, unit="correlation")
 def clustering(x: Segment) -> list[Floats]:
     """Correlation of 60 absolute log returns with those k bars earlier."""
-    size = np.abs(inputs.log_return(x))
-    return [w.correlation(size, w.lag(size, k), 60) for k in (1, 5)]
+    size, (mean, std) = inputs.return_size(x), (part[0] for part in inputs.size_spread(x))
+    products = [w.products(size, size, mean, mean, 60, k) for k in (1, 5)]
+    return [w.scaled_products(co, std, w.lag(std, k), 60) for co, k in zip(products, (1, 5), strict=True)]
 
 
 @feature({f"variance_ratio_{k}": 120 + k for k in RATIOS}, unit="ratio", source="Lo and MacKinlay (1988)")
@@ -45,7 +49,7 @@ def variance_ratio(x: Segment) -> list[Floats]:
 def hurst(x: Segment) -> Floats:
     """Growth exponent of the mean absolute price change over 1 to 16 bars, 120 bars; 0.5 if flat."""
     price = inputs.log_close(x)
-    sizes = np.stack([w.total(np.abs(price - w.lag(price, k)), 120) for k in HURST_LAGS])
+    sizes = np.stack([w.total(w.moved(price, k), 120) for k in HURST_LAGS])
     steps = np.log2(HURST_LAGS)
     weights = (steps - steps.mean()) / ((steps - steps.mean()) ** 2).sum()
     moved = (sizes > 0).all(axis=0)
@@ -55,12 +59,13 @@ def hurst(x: Segment) -> Floats:
 @feature({"sign_persistence_60": 62}, unit="share, -1 to 1")
 def sign_persistence(x: Segment) -> Floats:
     """Mean product of the signs of successive changes, 60 bars."""
-    sign = np.sign(inputs.change(x))
+    sign = inputs.direction(x)
     return w.total(sign * w.lag(sign, 1), 60) / 60
 
 
 @feature({"leverage_60": 62}, unit="correlation", source="Black (1976)")
 def leverage(x: Segment) -> Floats:
     """Correlation of absolute returns with the signed return one bar earlier, 60 bars."""
-    move = inputs.log_return(x)
-    return w.correlation(np.abs(move), w.lag(move, 1), 60)
+    size, mean, std = inputs.size_spread(x), inputs.return_mean(x, 60), inputs.return_std(x, 60)
+    co = w.products(inputs.return_size(x), inputs.log_return(x), size.mean[0], mean, 60, 1)
+    return w.scaled_products(co, size.std[0], w.lag(std, 1), 60)

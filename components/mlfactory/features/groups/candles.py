@@ -133,7 +133,7 @@ def soldiers(x: Segment) -> Floats:
     """Three rising bodies with rising closes (1), or three falling ones (-1)."""
     side = _side(x)
     same = (side == w.lag(side, 1)) & (side == w.lag(side, 2))
-    moved = np.sign(inputs.change(x))
+    moved = inputs.direction(x)
     onward = (moved == side) & (w.lag(moved, 1) == side) & (w.lag(moved, 2) == side)
     out: Floats = side * (same & onward)
     return out

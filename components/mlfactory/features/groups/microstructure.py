@@ -38,9 +38,13 @@ def amihud_ratio(x: Segment) -> Floats:
 @feature({"roll_spread_20": 22, "roll_spread_60": 62}, unit="ratio", source="Roll (1984)")
 def roll(x: Segment) -> list[Floats]:
     """Effective spread from the bounce between bid and ask: twice the root of minus the autocovariance, else 0."""
-    move = inputs.log_return(x)
-    found = w.pairs(move, w.lag(move, 1), 20, 60)
-    return [2 * np.sqrt(np.maximum(-found.xy[i] / (k - 1), 0.0)) for i, k in enumerate((20, 60))]
+    return [_roll(x, k) for k in (20, 60)]
+
+
+@shared
+def _roll(x: Segment, window: int) -> Floats:
+    bounced = inputs.return_products(x, window, 1) / (1 - window)
+    return 2 * np.sqrt(np.maximum(bounced, 0.0))
 
 
 @feature({"corwin_schultz_20": 21, "corwin_schultz_60": 61}, unit="ratio", source="Corwin and Schultz (2012)")
@@ -64,8 +68,23 @@ def abdi_ranaldo(x: Segment) -> Floats:
 
 
 @shared
-def _impact(x: Segment) -> w.Pairs:
-    return w.pairs(inputs.log_return(x), inputs.signed_volume(x), 20, 60)
+def _flow(x: Segment) -> w.Spread:
+    return w.spread(inputs.signed_volume(x), 20, 60)
+
+
+@shared
+def _impact(x: Segment, window: int) -> tuple[Floats, Floats]:
+    """Sum of products of returns and signed volume about their means, and the deviation of the latter."""
+    mean, std = (part[window > 20] for part in _flow(x))
+    move = inputs.log_return(x)
+    co = w.products(move, inputs.signed_volume(x), inputs.return_mean(x, window), mean, window)
+    return co, std
+
+
+@shared
+def _slope(x: Segment, window: int) -> Floats:
+    co, std = _impact(x, window)
+    return w.ratio(co, (window - 1) * std**2)
 
 
 @feature(
@@ -76,19 +95,20 @@ def _impact(x: Segment) -> w.Pairs:
 )
 def kyle(x: Segment) -> list[Floats]:
     """Slope of log returns on signed volume."""
-    return [1e3 * slope for slope in _impact(x).slope]
+    return [1e3 * _slope(x, k) for k in (20, 60)]
 
 
 @feature({"flow_return_corr_60": 61}, unit="correlation", source="Kyle (1985)", needs_volume=True)
 def flow_correlation(x: Segment) -> Floats:
     """Correlation of log returns and signed volume, 60 bars."""
-    return _impact(x).correlation[1]
+    co, std = _impact(x, 60)
+    return w.scaled_products(co, inputs.return_std(x, 60), std, 60)
 
 
 @feature({"impact_20": 21}, unit="log price per usual bar", source="Kyle (1985)", needs_volume=True)
 def impact(x: Segment) -> Floats:
     """Slope of log returns on signed volume times the mean volume of 20 bars."""
-    return _impact(x).slope[0] * inputs.volume_spread(x).mean[1]
+    return _slope(x, 20) * inputs.volume_spread(x).mean[1]
 
 
 @feature({"imbalance": 1}, unit="share, -1 to 1")
@@ -113,7 +133,7 @@ def flow_imbalance(x: Segment) -> Floats:
 @feature({f"efficiency_{k}": k + 1 for k in EFFICIENCY}, unit="share, 0 to 1", source="Kaufman (1995)")
 def efficiency(x: Segment) -> list[Floats]:
     """Net change over the length of the path."""
-    path = w.sums(np.abs(inputs.change(x)), *EFFICIENCY)
+    path = w.sums(inputs.path(x), *EFFICIENCY)
     return [
         np.minimum(w.ratio(np.abs(x.close - w.lag(x.close, k)), total), 1.0)
         for k, total in zip(EFFICIENCY, path, strict=True)
@@ -165,13 +185,11 @@ def still_share(x: Segment) -> Floats:
 @feature({"reversal_20": 22}, unit="share, 0 to 1")
 def reversals(x: Segment) -> Floats:
     """Share of 20 bars that moved against the bar before."""
-    sign = np.sign(inputs.change(x))
+    sign = inputs.direction(x)
     return w.total((sign * w.lag(sign, 1) < 0).astype(float), 20) / 20
 
 
 @feature({"spread_to_range_20": 22}, unit="ratio", source="Roll (1984)")
 def spread_to_range(x: Segment) -> Floats:
     """Roll's spread over the mean log range, 20 bars."""
-    move = inputs.log_return(x)
-    spread = 2 * np.sqrt(np.maximum(-w.pairs(move, w.lag(move, 1), 20).xy[0] / 19, 0.0))
-    return w.ratio(spread, w.mean(inputs.log_range(x), 20))
+    return w.ratio(_roll(x, 20), w.mean(inputs.log_range(x), 20))

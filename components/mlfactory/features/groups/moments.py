@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from mlfactory.features import inputs
+from mlfactory.features import inputs, kernels
 from mlfactory.features import windows as w
 from mlfactory.features.registry import feature
 from mlfactory.features.segment import Floats, Segment
@@ -45,23 +45,11 @@ def tail_ratio(x: Segment) -> Floats:
 def entropy(x: Segment) -> Floats:
     """Entropy of 60 returns in 7 bins, each return measured by the 60-bar deviation of its own time."""
     scaled = w.ratio(inputs.log_return(x), inputs.return_std(x, 60))
-    bins = np.sum([scaled >= edge for edge in EDGES], axis=0)
-    counts = np.stack([w.total((bins == k).astype(float), 60) for k in range(len(EDGES) + 1)])
-    return _entropy(counts / 60)
+    bins = len(EDGES) + 1
+    return kernels.code_entropy(kernels.histogram_codes(scaled, np.array(EDGES)), bins, 60) / math.log(bins)
 
 
 @feature({"permutation_entropy_60": 63}, unit="share of the largest entropy", source="Bandt and Pompe (2002)")
 def permutation_entropy(x: Segment) -> Floats:
     """Entropy of the order patterns of three successive closes, 60 bars; ties count as rising."""
-    last, middle, first = x.close, w.lag(x.close, 1), w.lag(x.close, 2)
-    code = (first > middle) * 4 + (middle > last) * 2 + (first > last)
-    patterns = [0, 2, 3, 4, 5, 7]  # the other two codes are contradictions
-    counts = np.stack([w.total((code == k).astype(float), 60) for k in patterns])
-    return _entropy(counts / 60)
-
-
-def _entropy(share: Floats) -> Floats:
-    """Shannon entropy over the largest possible one; shape (bins, n) in, (n,) out."""
-    safe = np.where(share > 0, share, 1.0)
-    out: Floats = np.maximum(-(share * np.log(safe)).sum(axis=0) / math.log(len(share)), 0.0)
-    return out
+    return kernels.code_entropy(kernels.order_codes(x.close), 8, 60) / math.log(6)

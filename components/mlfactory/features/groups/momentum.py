@@ -15,12 +15,6 @@ TRIX_ROWS = 3 * w.ema_memory(15) - 1
 
 
 @shared
-def _size(x: Segment) -> Floats:
-    out: Floats = np.abs(inputs.change(x))
-    return out
-
-
-@shared
 def _rise(x: Segment) -> Floats:
     out: Floats = np.maximum(inputs.change(x), 0.0)
     return out
@@ -28,7 +22,7 @@ def _rise(x: Segment) -> Floats:
 
 @shared
 def _rsi(x: Segment, period: int) -> Floats:
-    rise, size = w.decayed_mean(_rise(x), 1 / period), w.decayed_mean(_size(x), 1 / period)
+    rise, size = w.decayed_mean(_rise(x), 1 / period), w.decayed_mean(inputs.path(x), 1 / period)
     return w.ratio(100 * rise, size, 50.0)
 
 
@@ -120,7 +114,7 @@ def tsi(x: Segment) -> Floats:
     """True strength index: change smoothed twice over absolute change smoothed twice; 0 if flat."""
     move = inputs.change(x)
     signed = w.decayed_mean(w.decayed_mean(move, 2 / 26), 2 / 14)
-    size = w.decayed_mean(w.decayed_mean(np.abs(move), 2 / 26), 2 / 14)
+    size = w.decayed_mean(w.decayed_mean(inputs.path(x), 2 / 26), 2 / 14)
     return w.ratio(100 * signed, size)
 
 
@@ -137,7 +131,7 @@ def ultimate_oscillator(x: Segment) -> Floats:
 def chande_momentum(x: Segment) -> Floats:
     """Net change over the sum of absolute changes, 20 bars; 0 if flat."""
     move = inputs.change(x)
-    return w.ratio(100 * w.total(move, 20), w.total(np.abs(move), 20))
+    return w.ratio(100 * w.total(move, 20), w.total(inputs.path(x), 20))
 
 
 @feature({"trix_15": TRIX_ROWS}, unit="basis points per bar", source="Hutson (1983)")

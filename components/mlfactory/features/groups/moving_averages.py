@@ -77,8 +77,8 @@ def weighted_averages(x: Segment) -> list[Floats]:
 
 def _weighted(values: Floats, window: int) -> Floats:
     # the linearly weighted mean is the plain mean moved along the regression line
-    found = w.pairs(values, np.arange(len(values), dtype=float), window)
-    return found.mean_x[0] + found.slope[0] * ((window - 1) / 6)
+    found = w.trend(values, window)
+    return found.mean[0] + found.slope[0] * ((window - 1) / 6)
 
 
 @feature({"ma_order": 200}, unit="-1, 0, 1")

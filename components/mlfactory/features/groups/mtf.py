@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from mlfactory.features import inputs, kernels
 from mlfactory.features import windows as w
 from mlfactory.features.registry import feature
-from mlfactory.features.segment import Floats, Segment, Setting, StepBars
+from mlfactory.features.segment import Floats, Floats32, Segment, Setting, StepBars
 
 PER_STEP: dict[str, int] = {
     "return_1": 2,
@@ -47,13 +48,13 @@ def _columns(windows: dict[str, int]) -> Callable[[Setting], dict[str, int]]:
 
 
 @feature(_columns(PER_STEP), unit="as the base column of the same name")
-def step_indicators(x: Segment) -> Iterator[Floats]:
+def step_indicators(x: Segment) -> Iterator[Floats32]:
     """Simple-mean indicators of the last closed bar of the step."""
     return (_at_base(bars, values) for bars in x.ladder.values() for values in _indicators(bars))
 
 
 @feature(_columns(WITH_VOLUME), unit="ratio", needs_volume=True)
-def step_volume(x: Segment) -> Iterator[Floats]:
+def step_volume(x: Segment) -> Iterator[Floats32]:
     """Volume of the last closed bar over its mean, and Chaikin money flow, of the step."""
     return (_at_base(bars, values) for bars in x.ladder.values() for values in _flow(bars))
 
@@ -62,20 +63,21 @@ def step_volume(x: Segment) -> Iterator[Floats]:
 def step_distance(x: Segment) -> Iterator[Floats]:
     """Log close against the step's last close, and minutes of trading since it closed."""
     for bars in x.ladder.values():
-        yield np.log(x.close / _at_base(bars, bars.close, 1.0))
+        yield inputs.log_close(x) - kernels.bring(np.append(np.log(bars.close), 0.0), bars.last)
         yield bars.age
 
 
 @feature(_columns(LEVELS), unit="price", level=True)
-def step_levels(x: Segment) -> Iterator[Floats]:
+def step_levels(x: Segment) -> Iterator[Floats32]:
     """High and low of the last closed bar of the step, and the mean of its last 20 closes."""
     for bars in x.ladder.values():
         yield from (_at_base(bars, values) for values in (bars.high, bars.low, w.mean(bars.close, 20)))
 
 
-def _at_base(bars: StepBars, values: Floats, unknown: float = 0.0) -> Floats:
-    out: Floats = np.append(values, unknown)[bars.last]  # -1, no bar yet, is the value appended
-    return out
+def _at_base(bars: StepBars, values: Floats) -> Floats32:
+    known = np.zeros(len(values) + 1, np.float32)  # -1, no bar yet, is the zero at the end
+    known[:-1] = values
+    return kernels.bring(known, bars.last)
 
 
 def _indicators(bars: StepBars) -> list[Floats]:

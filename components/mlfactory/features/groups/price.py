@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mlfactory.features import inputs
+from mlfactory.features import inputs, kernels
 from mlfactory.features import windows as w
 from mlfactory.features.registry import feature
 from mlfactory.features.segment import Floats, Segment, Setting
@@ -76,6 +76,5 @@ def _session(setting: Setting) -> dict[str, int]:
 @feature(_session, unit="ratio")
 def session_range(x: Segment) -> list[Floats]:
     """Place in the session's range so far (0.5 if flat), that range over the close, and close over its high minus 1."""
-    high = inputs.by_session(x, x.high, np.maximum.accumulate)
-    low = inputs.by_session(x, x.low, np.minimum.accumulate)
+    high, low = kernels.session_extremes(x.high, x.low, inputs.session_start(x))
     return [inputs.position(x.close, low, high), (high - low) / x.close, (x.close - high) / high]

@@ -38,7 +38,7 @@ def surprise(x: Segment) -> list[Floats]:
 @feature({f"up_share_{k}": k + 1 for k in SIGNS}, unit="share, -1 to 1")
 def up_share(x: Segment) -> list[Floats]:
     """Share of rising bars minus share of falling bars."""
-    return [rise / k for rise, k in zip(w.sums(np.sign(inputs.change(x)), *SIGNS), SIGNS, strict=True)]
+    return [rise / k for rise, k in zip(w.sums(inputs.direction(x), *SIGNS), SIGNS, strict=True)]
 
 
 @feature({"max_return_60": 61, "min_return_60": 61}, unit="log price")

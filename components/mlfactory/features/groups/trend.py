@@ -62,7 +62,8 @@ def vortex(x: Segment) -> list[Floats]:
 def choppiness(x: Segment) -> Floats:
     """Path length over range of 14 bars, on a log scale: 100 is a price that goes nowhere; 100 if flat."""
     path = w.total(inputs.true_range(x), 14)
-    reach = w.highest(x.high, 14) - w.lowest(x.low, 14)
+    high, low = inputs.extremes(x, 14)
+    reach = high - low
     out: Floats = 100 * np.log(w.ratio(path, reach, 14.0).clip(1.0, None)) / np.log(14.0)
     return out
 
@@ -76,7 +77,7 @@ def regression_slope(x: Segment) -> list[Floats]:
 @feature({"linreg_r2_20": 20, "linreg_r2_60": 60}, unit="share, 0 to 1")
 def regression_fit(x: Segment) -> list[Floats]:
     """Share of the variance of the log closes that the line explains; 0 if flat."""
-    return [fit**2 for fit in _regression(x).correlation]
+    return _regression(x).fit
 
 
 @feature({"linreg_gap_20": 20, "linreg_gap_60": 60}, unit="log price")
@@ -84,14 +85,14 @@ def regression_gap(x: Segment) -> list[Floats]:
     """Log close minus the end of its regression line."""
     found = _regression(x)
     ends = [
-        mean + slope * half for mean, slope, half in zip(found.mean_x, found.slope, (9.5, 29.5), strict=True)
+        mean + slope * half for mean, slope, half in zip(found.mean, found.slope, (9.5, 29.5), strict=True)
     ]
     return [inputs.log_close(x) - end for end in ends]
 
 
 @shared
-def _regression(x: Segment) -> w.Pairs:
-    return w.pairs(inputs.log_close(x), inputs.elapsed(x), 20, 60)
+def _regression(x: Segment) -> w.Trend:
+    return w.trend(inputs.log_close(x), 20, 60)
 
 
 @feature(
@@ -148,7 +149,7 @@ def mass(x: Segment) -> Floats:
 @feature({"streak_20": 21}, unit="bars, -20 to 20")
 def streak(x: Segment) -> Floats:
     """Signed number of successive rises or falls, at most 20; 0 where the price stood still."""
-    return kernels.run_length(np.sign(inputs.change(x)), 20)
+    return kernels.run_length(inputs.direction(x), 20)
 
 
 @shared

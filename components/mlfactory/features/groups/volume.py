@@ -5,7 +5,7 @@ A window without volume has ratio 1, imbalance 0 and z-score 0.
 
 import numpy as np
 
-from mlfactory.features import inputs
+from mlfactory.features import inputs, kernels
 from mlfactory.features import windows as w
 from mlfactory.features.registry import feature
 from mlfactory.features.segment import Floats, Segment, Setting, shared
@@ -58,13 +58,20 @@ def money_flow(x: Segment) -> Floats:
 @feature({f"price_volume_corr_{k}": k + 1 for k in (20, 60)}, unit="correlation", needs_volume=True)
 def price_volume_correlation(x: Segment) -> list[Floats]:
     """Correlation of log return and volume."""
-    return w.pairs(inputs.log_return(x), x.volume, 20, 60).correlation
+    out = []
+    for k in (20, 60):
+        mean, std = (part[USUAL.index(k)] for part in inputs.volume_spread(x))
+        co = w.products(inputs.log_return(x), x.volume, inputs.return_mean(x, k), mean, k)
+        out.append(w.scaled_products(co, inputs.return_std(x, k), std, k))
+    return out
 
 
 @feature({"abs_return_volume_corr_60": 61}, unit="correlation", source="Karpoff (1987)", needs_volume=True)
 def size_volume_correlation(x: Segment) -> Floats:
     """Correlation of absolute log return and volume, 60 bars."""
-    return w.correlation(np.abs(inputs.log_return(x)), x.volume, 60)
+    size, volume = inputs.size_spread(x), inputs.volume_spread(x)
+    co = w.products(inputs.return_size(x), x.volume, size.mean[0], volume.mean[2], 60)
+    return w.scaled_products(co, size.std[0], volume.std[2], 60)
 
 
 @feature({"volume_autocorr_lag1": 61}, unit="correlation", needs_volume=True)
@@ -96,10 +103,10 @@ def ease_of_movement(x: Segment) -> Floats:
 @shared
 def _vwap(x: Segment) -> Floats:
     # measured from the session's first open, so that a still price averages to itself
-    anchor = x.open[inputs.session_start(x)]
-    money = inputs.by_session(x, (inputs.typical(x) - anchor) * x.volume, np.cumsum)
-    total = inputs.by_session(x, x.volume, np.cumsum)
-    out: Floats = anchor + w.ratio(money, total)
+    start = inputs.session_start(x)
+    anchor = x.open[start]
+    money = kernels.session_total((inputs.typical(x) - anchor) * x.volume, start)
+    out: Floats = anchor + w.ratio(money, inputs.session_volume(x))
     return out
 
 
@@ -131,8 +138,8 @@ def price_to_vwap(x: Segment) -> Floats:
 @feature(_share, unit="share, -1 to 1", needs_volume=True)
 def session_balance(x: Segment) -> Floats:
     """On-balance volume since the session open over the volume traded since."""
-    signed = inputs.by_session(x, inputs.signed_volume(x), np.cumsum)
-    return w.ratio(signed, inputs.by_session(x, x.volume, np.cumsum))
+    signed = kernels.session_total(inputs.signed_volume(x), inputs.session_start(x))
+    return w.ratio(signed, inputs.session_volume(x))
 
 
 @feature({"price_to_vwma_20": 20}, unit="ratio minus 1", needs_volume=True)
