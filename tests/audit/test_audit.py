@@ -82,7 +82,7 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def whole(bars: Bars) -> dict[str, Any]:
-    return audit(bars, settings(), Params())
+    return audit(bars, settings(mtf={"steps": [1, 5, 25, 60]}), Params())
 
 
 def test_every_column_of_every_stage_is_tested_and_passes(whole: dict[str, Any]) -> None:

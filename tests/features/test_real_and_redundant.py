@@ -4,12 +4,11 @@ from pathlib import Path
 
 import feature_chain as chain
 import numpy as np
-import pandas as pd
 import pytest
+from real_bars import ingested
 from tests.conftest import make_bars
 
-from mlfactory.common.bars import Bars, read_bars
-from mlfactory.ingest.stage import run as ingest
+from mlfactory.common.bars import Bars
 
 SLICES = {
     "es": ("es_5m_front.parquet", "ES", slice(60_000, 72_000)),
@@ -26,10 +25,8 @@ def real(
     request: pytest.FixtureRequest, shared_data: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, Bars]:
     file, symbol, rows = SLICES[request.param]
-    folder = tmp_path_factory.mktemp(request.param)
-    pd.read_parquet(shared_data / file).iloc[rows].to_parquet(folder / "source.parquet")
-    ingest(str(folder / "source.parquet"), folder / "bars", folder / "quarantine", folder / "report", symbol)
-    return request.param, read_bars(folder / "bars")
+    bars = ingested(shared_data / file, rows, symbol, tmp_path_factory.mktemp(request.param))
+    return request.param, bars
 
 
 def test_every_column_is_finite_after_its_look_back_and_varies(real: tuple[str, Bars]) -> None:

@@ -1,11 +1,12 @@
-"""Slices of the shared real series as ``Bars``, with sessions told by the clock alone."""
+"""Slices of the shared real series as ``Bars``, with sessions told by the clock alone or by the ingest stage."""
 
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from mlfactory.common.bars import DAY_MINUTES, Bars, Instrument, minutes
+from mlfactory.common.bars import DAY_MINUTES, Bars, Instrument, minutes, read_bars
+from mlfactory.ingest.stage import run as ingest
 
 _COSTS = {"tick_value": 12.5, "commission_ticks": 0.3, "slippage_ticks": 0.2, "half_spread_ticks": 0.5}
 ES = Instrument(symbol="ES", tick_size=0.25, calendar="CME_Equity", **_COSTS)
@@ -26,6 +27,13 @@ def btc(folder: Path, rows: slice = slice(None)) -> Bars:
 def spy(folder: Path, rows: slice = slice(None)) -> Bars:
     """SPY, 1 minute: sessions from 9:30 to 16:00 New York, with some bars outside them."""
     return _bars(folder / "spy_1m.parquet", rows, SPY, 1, (9 * 60 + 30, 16 * 60))
+
+
+def ingested(source: Path, rows: slice, symbol: str, place: Path) -> Bars:
+    """Rows of a series through the ingest stage, which writes to ``place``."""
+    pd.read_parquet(source).iloc[rows].to_parquet(place / "source.parquet")
+    ingest(str(place / "source.parquet"), place / "bars", place / "quarantine", place / "report", symbol)
+    return read_bars(place / "bars")
 
 
 def _bars(path: Path, rows: slice, instrument: Instrument, bar_minutes: int, hours: tuple[int, int]) -> Bars:
