@@ -155,8 +155,10 @@ def resolve(tree: Tree) -> Plan:
     sections["ingest"]["synthetic"]["seed"] = drawn.get("seed", top.seed)
     sections["audit"]["seed"] = _keys(tree.get("audit"), "audit").get("seed", top.seed)
     given = _keys(tree.get("model"), "model")
-    _require(given, trainable(), "model")
-    hyper = {name: _hyper(name, given.get(name)) for name in sorted({*given, *models})}
+    _require(given, list(registry.models()), "model")
+    combining = {name: _keys(given[name], f"model.{name}") for name in given if name not in trainable()}
+    _configure_combiners(sections["stacking"], combining)
+    hyper = {name: _hyper(name, given.get(name)) for name in sorted({*given, *models} - {*combining})}
     reading = readings.checked(_keys(tree.get("reading"), "reading"), trainable())
     readings.assign(sections["dataset"], reading, models)
     top = top.model_copy(update={"models": models})
@@ -185,8 +187,22 @@ def _require(names: Iterable[str], known: Sequence[str], where: str) -> None:
     for name in names:
         if name not in known:
             raise InputError(
-                f"{where}: {name!r} is not a model that is trained; known: {', '.join(sorted(known))}"
+                f"{where}: {name!r} is not a model that it can name; known: {', '.join(sorted(known))}"
             )
+
+
+def _configure_combiners(stacking: Tree, given: Mapping[str, Mapping[str, Any]]) -> None:
+    """Check the combiners and their hyper-parameters, and leave these to the stage that fits them."""
+    settings = stacking["settings"]
+    for name, values in given.items():
+        settings[name] = {**settings.get(name, {}), **values}
+    known = registry.combiners()
+    _require(settings, known, "stacking.settings")
+    wanted = stacking["combiners"]
+    _require(wanted, known, "stacking.combiners")
+    stacking["combiners"] = [name for name in known if name in wanted or not wanted]
+    for name, values in settings.items():
+        _hyper(name, values)
 
 
 def _keys(values: Any, where: str) -> Mapping[str, Any]:

@@ -13,9 +13,8 @@ from pathlib import Path
 from mlfactory.common.artifacts import new_file, sha256
 from mlfactory.common.errors import InputError
 from mlfactory.common.params import parse
-from mlfactory.models import registry
 from mlfactory_pipelines.local import DOCKER
-from mlfactory_pipelines.plan import Plan, trainable
+from mlfactory_pipelines.plan import Plan
 
 SYNTHETIC = "synthetic:"
 CONFIG = "config.yaml"
@@ -92,7 +91,7 @@ def check_input(plan: Plan) -> None:
 
 
 def check_names(plan: Plan) -> None:
-    """Look up the contract, the barriers of every horizon and the combiners.
+    """Look up the contract and the barriers of every horizon.
 
     Raises:
         InputError: one does not exist; those that do are listed.
@@ -106,12 +105,6 @@ def check_names(plan: Plan) -> None:
     labels = parse(Labels, plan.sections["labels"], "labels")
     for horizon in labels.horizons:
         labels.barrier(horizon, contract or plan.top.symbol)
-    known = sorted(name for name in registry.models() if name not in trainable())
-    for name in plan.sections["stacking"]["combiners"]:
-        if name not in known:
-            raise InputError(
-                f"stacking.combiners holds {name!r}, which is not a combiner; known: {', '.join(known)}"
-            )
 
 
 def fewest_rows(plan: Plan, bar_minutes: int) -> tuple[int, int]:

@@ -11,7 +11,9 @@ from mlfactory.common.predictions import COMBINERS
 from mlfactory.models.ensemble.blending import Blending
 from mlfactory.models.ensemble.stacking import Stacking
 from mlfactory.models.ensemble.voting import Voting
+from mlfactory.models.meta import meta_mlp
 from mlfactory.models.meta.meta_calibrated import MetaCalibrated
+from mlfactory.models.meta.meta_mlp import MetaMLP
 from mlfactory.models.registry import load_model, models
 from mlfactory.models.stacked import frequencies, log_ratios, pool_weights, purged_blocks, purged_tail
 
@@ -188,23 +190,49 @@ def test_a_tail_is_behind_its_gap_and_disappears_where_nothing_is_left() -> None
     assert purged_tail(20, 0.5, 10) == (slice(0, 20), slice(20, 20))
 
 
-@pytest.mark.parametrize("name", ["blending", "meta_mlp", "meta_xgboost"])
-def test_rows_of_the_gap_are_not_what_the_tail_is_judged_against(name: str) -> None:
-    """Labels in the gap say the opposite; a fit that stops or mixes by the tail must not learn from them early."""
-    rng = np.random.default_rng(9)
-    X, y = drawn(rng, 400)
-    share = {"blending": "hold_out"}.get(name, "tail")
-    early, late = purged_tail(400, 0.25, 40)
-    kept = np.r_[np.arange(400)[early], np.arange(400)[late]]
-    settings = toy(name, gap=40, **{share: 0.25})
-    whole = load_model(name)(**settings).fit(X, y, np.ones(400))
+def opposite(y: np.ndarray, early: slice, late: slice) -> np.ndarray:
+    """Classes that differ in the gap alone."""
     other = y.copy()
     other[early.stop : late.start] = (other[early.stop : late.start] + 1) % 3
-    changed = load_model(name)(**settings).fit(X, other, np.ones(400))
-    if name == "blending":  # its final candidates read every row; its mixture must not
-        np.testing.assert_array_equal(whole._share, changed._share)
-    else:
-        np.testing.assert_array_equal(whole.predict_proba(X[kept]), changed.predict_proba(X[kept]))
+    return other
+
+
+def test_labels_of_the_gap_do_not_reach_what_the_tail_stops() -> None:
+    X, y = drawn(np.random.default_rng(9), 400)
+    settings = toy("meta_xgboost", gap=40, tail=0.25)
+    other = opposite(y, *purged_tail(400, 0.25, 40))
+    first, second = (load_model("meta_xgboost")(**settings).fit(X, c, np.ones(400)) for c in (y, other))
+    np.testing.assert_array_equal(first.predict_proba(X), second.predict_proba(X))
+
+
+def test_labels_of_the_gap_do_not_reach_the_mixture_of_a_blend() -> None:
+    X, y = drawn(np.random.default_rng(9), 400)
+    other = opposite(y, *purged_tail(400, 0.25, 40))
+    first, second = (Blending(gap=40, hold_out=0.25).fit(X, c, np.ones(400)) for c in (y, other))
+    np.testing.assert_array_equal(first._share, second._share)
+
+
+@pytest.mark.parametrize("gap", [0, 25])
+def test_the_networks_that_score_a_block_do_not_see_its_neighbours(
+    gap: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    X, y = drawn(np.random.default_rng(9), 300)
+    seen = []
+    epoch = meta_mlp._Network.epoch
+    monkeypatch.setattr(
+        meta_mlp._Network, "epoch", lambda self, rows: (seen.append(len(rows.X)), epoch(self, rows))
+    )
+    MetaMLP(epochs=1, gap=gap).fit(X, y, np.ones(300))
+    assert seen[:3] == [200 - gap, 200 - 2 * gap, 200 - gap]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_network_of_many_forecasts_that_know_nothing_is_not_believed(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    X = softmax(0.2 * rng.normal(size=(1400, 16, 3))).reshape(1400, 48)
+    y = rng.choice(3, 1400).astype(np.int8)
+    p = MetaMLP(gap=10).fit(X[:1000], y[:1000], np.ones(1000)).predict_proba(X[1000:])
+    assert loss(p, y[1000:]) < np.log(3) + 0.02
 
 
 def test_blending_trusts_what_held_in_the_last_rows() -> None:

@@ -18,7 +18,7 @@ EVERY_MODEL = pytest.mark.parametrize("name", ALL)
 BASE = [name for name in ALL if models()[name].family not in COMBINERS]
 CLASS_FREQUENCIES = pytest.mark.parametrize("name", [name for name in ALL if name != "voting"])
 """A vote mixes forecasts and adds nothing: it has no frequency of a class; test_combiners.py has its own laws."""
-STOPS_EARLY = [name for name in BASE if "patience" in models()[name].defaults]
+STOPS_EARLY = [name for name in BASE if load_model(name).stops_early]
 SEQUENCES = [name for name in ALL if models()[name].input != "tabular"]
 
 
@@ -175,6 +175,13 @@ def test_a_weight_that_is_no_weight_is_refused(name: str, weight: float) -> None
     data.train.weight[5] = weight
     with pytest.raises(InputError, match="weights must be"):
         load_model(name)(**toy(name)).fit(*data.train)
+
+
+@pytest.mark.parametrize("name", sorted(set(ALL) - set(STOPS_EARLY)))
+def test_a_model_that_does_not_say_so_makes_no_use_of_validation_rows(name: str) -> None:
+    data = drawn(name)
+    p = [fitted(name, data, validate=validate).predict_proba(data.test.X) for validate in (True, False)]
+    np.testing.assert_array_equal(*p)
 
 
 @pytest.mark.parametrize("name", STOPS_EARLY)

@@ -76,7 +76,7 @@ BAD = {
         ["--models", "lightgbm", "--set", "model.xgboost.rounds=3"],
         "xgboost is not trained in this run; its models: lightgbm",
     ),
-    "an unknown combiner": (["--set", "stacking.combiners=[mean]"], "known: meta_ridge"),
+    "an unknown combiner": (["--set", "stacking.combiners=[mean]"], "known: blending, meta_calibrated"),
     "a negative seed": (["--seed", "-1"], "error: seed is -1"),
     "a word in place of a list": (
         ["--set", "models=lightgbm"],

@@ -44,9 +44,15 @@ def test_a_preset_but_smoke_trains_every_model_that_exists(preset: str) -> None:
     assert list(plan.resolve(plan.read_tree(preset)).top.models) == plan.trainable()
 
 
-def test_smoke_trains_three_models_of_three_families_in_two_folds() -> None:
+@pytest.mark.parametrize("preset", ["default", "full", "gpu"])
+def test_a_preset_but_smoke_fits_every_combiner_that_exists(preset: str) -> None:
+    assert plan.resolve(plan.read_tree(preset)).sections["stacking"]["combiners"] == registry.combiners()
+
+
+def test_smoke_trains_one_model_of_every_family_in_two_folds() -> None:
     smoke = plan.resolve(plan.read_tree("smoke"))
-    assert [len(jobs) for jobs in smoke.jobs().values()] == [1, 1, 1]
+    names = [*smoke.top.models, *smoke.sections["stacking"]["combiners"]]
+    assert sorted(registry.family_of(name) for name in names) == sorted(registry.FAMILIES)
     assert smoke.sections["dataset"]["n_folds"] == 2
 
 
@@ -226,3 +232,15 @@ def test_the_generator_draws_with_the_seed_of_the_run_unless_it_has_its_own() ->
     assert plan.resolve({"seed": 3}).sections["ingest"]["synthetic"]["seed"] == 3
     own = {"seed": 3, "ingest": {"synthetic": {"seed": 4}}}
     assert plan.resolve(own).sections["ingest"]["synthetic"]["seed"] == 4
+
+
+def test_hyper_parameters_of_combiners_are_the_stacking_stages() -> None:
+    made = plan.resolve({"model": {"meta_mlp": {"units": [8]}}})
+    assert made.sections["stacking"]["settings"] == {"meta_mlp": {"units": [8]}}
+    assert "meta_mlp" not in made.hyper
+    assert plan.resolve(made.tree()) == made
+    for tree in ({"model": {"voting": {"share": 1}}}, {"stacking": {"settings": {"voting": {"share": 1}}}}):
+        with pytest.raises(InputError, match=r"model\.voting\.share is not a parameter; known: shares"):
+            plan.resolve(tree)
+    with pytest.raises(InputError, match=r"stacking\.settings: 'lstm' is not a model that it can name"):
+        plan.resolve({"stacking": {"settings": {"lstm": {}}}})

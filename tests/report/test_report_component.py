@@ -196,6 +196,8 @@ def test_kfp_runs_the_last_stages_and_sees_page_table_and_confusion(
     assert [row["row"] for row in matrix["rows"]] == document["horizons"]["20"]["confusion"]
     assert seen["report"]["artifacts"][0]["metadata"]["artifact"] == "report"
     metrics = seen["timings"]["artifacts"][0]["metadata"]
-    ensemble = next(row for row in document["leaderboard"] if row["model"] == "meta_ridge")
+    ensemble = next(
+        row for row in document["leaderboard"] if row["model"] == document["horizons"]["20"]["ensemble"]
+    )
     assert metrics["ensemble_gain_h20"] == ensemble["gain"]
     assert (folder / "html").read_text() == (folder / "report" / "report.html").read_text()

@@ -41,7 +41,7 @@ class Judged:
             folder / "ensemble_predictions",
             folder / "ranking",
             **self.tests,
-            params=StackingParams(draws=1000),
+            params=StackingParams(combiners=("meta_ridge",), draws=1000),
         )
 
     def inputs(self) -> dict[str, Path]:

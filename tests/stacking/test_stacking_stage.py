@@ -8,16 +8,18 @@ from toy_run import ToyRun
 
 from mlfactory.common.artifacts import read_json, sha256
 from mlfactory.common.errors import InputError
+from mlfactory.common.index import read_index
 from mlfactory.common.metrics import class_frequencies, row_log_loss
 from mlfactory.common.pools import read_pool
 from mlfactory.common.splits import HELD_OUT, INNER, REFIT, TRAIN
-from mlfactory.models.registry import load_model
+from mlfactory.models.registry import combiners, load_model
 from mlfactory.oof.stage import run as run_oof
+from mlfactory.stacking.combining import combine
 from mlfactory.stacking.nested import nested, stack
 from mlfactory.stacking.params import Params
 from mlfactory.stacking.stage import run
 
-PARAMS = Params(draws=1000)
+PARAMS = Params(combiners=("meta_ridge",), draws=1000)
 OUTPUTS = ("ensemble", "ensemble_predictions", "ranking")
 
 
@@ -226,6 +228,26 @@ def test_the_combiner_is_told_how_far_labels_reach(toy: ToyRun, made: Path) -> N
     development = stack([toy.job(m, 20, "fold_predictions") for m in toy.models]).row
     longest = max(int((development <= toy.ends(20)[r]).sum() - i) for i, r in enumerate(development))
     assert combiner.gap == longest
+
+
+def test_without_a_choice_every_combiner_is_fitted_saved_and_ranked(toy: ToyRun, tmp_path: Path) -> None:
+    made = stacked(toy, tmp_path, params=Params(draws=1000))
+    ranked = {row["model"] for row in read_json(made / "ranking")["rows"] if row["horizon"] == 20}
+    assert ranked == {*toy.models, *combiners()}
+    contract = read_json(made / "ensemble" / "contract.json")["horizons"]["20"]
+    for name, folder in contract["combiners"].items():
+        assert load_model(name).load(made / "ensemble" / folder).features_ == 3 * len(toy.models)
+
+
+def test_hyper_parameters_of_a_combiner_reach_its_fits(toy: ToyRun, tmp_path: Path) -> None:
+    pool = [toy.job(m, 20, "fold_predictions") for m in toy.models]
+    test = [toy.job(m, 20, "test_predictions") for m in toy.models]
+    index = read_index(toy.index)
+    given = {"alpha": 3.0, "gap": 10_000}
+    combined = combine("meta_ridge", stack(pool), stack(test), index, 0, given)
+    assert (combined.model.alpha, combined.model.gap) == (3.0, 10_000)
+    with pytest.raises(InputError, match=r"model\.meta_ridge"):
+        combine("meta_ridge", stack(pool), stack(test), index, 0, {"alpha": -1.0})
 
 
 def test_loss_per_row_is_what_the_ranking_averages() -> None:

@@ -187,6 +187,25 @@ def test_inner_rows_come_from_the_training_side_and_never_from_the_held_out_fold
     assert rows.inner.min() > rows.train.max()
 
 
+@pytest.mark.parametrize(("name", "stops"), [("logistic", False), ("lightgbm", True)])
+def test_a_model_that_does_not_stop_early_learns_from_the_validation_rows(
+    data: Data, name: str, stops: bool
+) -> None:
+    seen = []
+
+    class Spy(load_model(name)):  # type: ignore[misc]
+        def fit(self, X, y, weight, validation=None):  # type: ignore[no-untyped-def]
+            seen.append((len(X), None if validation is None else len(validation.X)))
+            return super().fit(X, y, weight, validation)
+
+    contract = Contract(name, "classical", HORIZON, "boosting_optimal", COLUMNS, 1)
+    fit = fit_fold(Spy(), contract, Columns.of(data.values, COLUMNS), data.index, 0)
+    rows = fold_rows(data.index, HORIZON, 0, 1)
+    train, inner = len(rows.train), len(rows.inner)
+    assert seen == [(train, inner) if stops else (train + inner, None)]
+    assert fit.facts["train_rows"] == seen[0][0]
+
+
 def test_rows_weigh_what_their_spans_have_to_themselves_and_classes_what_they_have_in_rows() -> None:
     # bars 100-103 and 102-103 share two bars; 140-143 and 150-150 stand alone
     start, end = np.array([100, 102, 140, 150]), np.array([103, 103, 143, 150])
@@ -201,6 +220,8 @@ def test_a_fold_weighs_its_rows_by_their_own_spans(data: Data) -> None:
     seen = []
 
     class Spy(load_model("logistic")):  # type: ignore[misc]
+        stops_early = True
+
         def fit(self, X, y, weight, validation=None):  # type: ignore[no-untyped-def]
             seen.extend([weight, validation.weight])
             return super().fit(X, y, weight, validation)

@@ -74,6 +74,12 @@ class Index:
         """
         return np.flatnonzero(self._column(horizon, fold) == code)
 
+    def longest_overlap(self, horizon: int, rows: Ints) -> int:
+        """Count how many of ``rows``, ascending, may start within one's span: rows further apart share no bar."""
+        start, end = self.bar[rows], self.end[horizon][rows]
+        reached = np.searchsorted(start, end, side="right") - np.arange(len(start))
+        return int(reached.max(initial=0))
+
     def sealed(self, horizon: int, fold: int) -> Bools:
         """Tell which rows a fold's model may not even read as part of a window, shape (n,); see ``sealed_bars``.
 

@@ -69,6 +69,8 @@ class Model(ABC):
     device: ClassVar[Literal["cpu", "gpu"]] = "cpu"
     shape: ClassVar[Mapping[str, int]] = {"features": MOST_FEATURES}
     """what a fit learns of the shape of its input, each kept as ``<name>_``, and the largest size of it"""
+    stops_early: ClassVar[bool] = False
+    """a fit uses ``validation``; a model that does not is given those rows to learn from"""
     uses_returns: ClassVar[bool] = False
     """``fit`` takes ``returns``, the net return of each training row's long trade, besides its class"""
     source: ClassVar[str]

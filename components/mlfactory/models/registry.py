@@ -63,6 +63,11 @@ def models() -> dict[str, ModelInfo]:
     return dict(_scan(os.environ.get(EXTRA, "")))
 
 
+def combiners() -> list[str]:
+    """Names of the models that combine the predictions of others."""
+    return [name for name, info in models().items() if info.family in COMBINERS]
+
+
 def load_model(name: str) -> type[Model]:
     """Import the class of the model ``name``, without its library.
 

@@ -40,6 +40,7 @@ class NetworkModel(Model):
 
     scaling: ClassVar[Scaling] = "robust"
     device: ClassVar[Literal["cpu", "gpu"]] = "gpu"
+    stops_early: ClassVar[bool] = True
 
     steps: Annotated[int, Field(ge=2)] = 60
     """rows per window"""

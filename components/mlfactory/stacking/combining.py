@@ -1,12 +1,15 @@
 """A combiner of one horizon: predictions in nested folds, then one fit that predicts the locked test."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlfactory.common.index import UNKNOWN, Index
+from mlfactory.common.params import parse
 from mlfactory.common.predictions import Predictions
 from mlfactory.models.protocol import Model
 from mlfactory.models.registry import family_of, load_model, models
@@ -30,7 +33,14 @@ class Combined:
     test: Predictions
 
 
-def combine(name: str, development: Stack, test: Stack, index: Index, seed: int) -> Combined:
+def combine(
+    name: str,
+    development: Stack,
+    test: Stack,
+    index: Index,
+    seed: int,
+    given: Mapping[str, Any] = MappingProxyType({}),
+) -> Combined:
     """Fit a combiner, in each fold on its training rows and at last on all development rows.
 
     Args:
@@ -39,11 +49,15 @@ def combine(name: str, development: Stack, test: Stack, index: Index, seed: int)
         test: the same models on the locked test.
         index: labels and folds.
         seed: of the combiner.
+        given: hyper-parameters that differ from the combiner's defaults; a ``gap`` shorter than the longest label
+            becomes as long.
     """
     kind = load_model(name)
-    settings: dict[str, Any] = {"seed": seed}
+    settings: dict[str, Any] = {**given, "seed": seed}
     if "gap" in models()[name].defaults:
-        settings["gap"] = longest_overlap(development, index)
+        longest = index.longest_overlap(development.horizon, development.row)
+        settings["gap"] = max(longest, settings.get("gap", 0))
+    settings = parse(kind, settings, f"model.{name}").settings()
 
     def fit(features: Floats, label: NDArray[np.int8]) -> Model:
         return kind(**settings).fit(features, label, np.ones(len(label)))
@@ -61,12 +75,6 @@ def combine(name: str, development: Stack, test: Stack, index: Index, seed: int)
         oof=_predictions(name, development.take(predicted), inner[predicted]),
         test=_predictions(name, test, model.predict_proba(test.features)),
     )
-
-
-def longest_overlap(stack: Stack, index: Index) -> int:
-    """Count the rows that start within the longest label's span: rows further apart share no bar."""
-    start, end = index.bar[stack.row], index.end[stack.horizon][stack.row]
-    return int((np.searchsorted(start, end, side="right") - np.arange(len(start))).max())
 
 
 def _predictions(name: str, stack: Stack, probability: Floats) -> Predictions:

@@ -14,7 +14,7 @@ from mlfactory.common.pools import NO_PATHS, name, read_family_lists, read_pool,
 from mlfactory.common.predictions import CLASSES, COMBINERS, Predictions
 from mlfactory.common.splits import HELD_OUT, REFIT
 from mlfactory.common.stage import Summary, main
-from mlfactory.models.registry import family_of
+from mlfactory.models.registry import combiners, family_of
 from mlfactory.stacking.combining import Combined, combine
 from mlfactory.stacking.nested import Stack, stack
 from mlfactory.stacking.params import Params
@@ -107,8 +107,8 @@ def run(  # noqa: PLR0913  (one list per training family)
     return _summary(rows, losses)
 
 
-def _check_combiners(combiners: Sequence[str]) -> None:
-    for combiner in combiners:
+def _check_combiners(chosen: Sequence[str]) -> None:
+    for combiner in chosen:
         if (family := family_of(combiner)) not in COMBINERS:
             raise InputError(
                 f"stacking.combiners: {combiner!r} is of the family {family!r} and combines nothing"
@@ -141,7 +141,8 @@ def _combine(
     seed: int,
 ) -> _Horizon:
     development, locked = (stack([p for p in part if p.horizon == horizon]) for part in (pool, test))
-    combined = [combine(c, development, locked, index, seed) for c in params.combiners]
+    chosen = params.combiners or combiners()
+    combined = [combine(c, development, locked, index, seed, params.settings.get(c, {})) for c in chosen]
     if any(np.isnan(c.nested).all() for c in combined):
         raise InputError(f"horizon {horizon}: no fold's training rows have out-of-fold predictions")
     return _Horizon(development, locked, combined)

@@ -81,6 +81,11 @@ def fold_rows(
     return FoldRows(learnable(TRAIN), learnable(INNER), held_out[reach.full[held_out]])
 
 
+def without_validation(rows: FoldRows) -> FoldRows:
+    """Count the validation rows among the training rows, for a model that does not stop early."""
+    return replace(rows, train=np.sort(np.concatenate([rows.train, rows.inner])), inner=rows.inner[:0])
+
+
 @dataclass(frozen=True)
 class Reach:
     """How far back the windows of rows go; arrays of shape (n,)."""
@@ -121,6 +126,8 @@ def fit_fold(
     """
     windows = source if isinstance(source, BarWindows) else None
     rows = rows or fold_rows(index, contract.horizon, fold, contract.steps, windows)
+    if not model.stops_early:
+        rows = without_validation(rows)
     if isinstance(source, Columns) and reading.selection.method != "none":
         score = column_scores(model, contract, source, index, (fold, rows.train), reading)
         source = source.keep([source.names[j] for j in best(score, reading.selection.columns)])

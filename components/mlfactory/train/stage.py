@@ -175,6 +175,10 @@ def _task(job: Job, matrix: Path, index: Path, seed: int, accelerator: str) -> T
         raise InputError(f"{job.model} combines the predictions of other models: the stacking stage fits it")
     settings = parse(kind, {**job.params, "seed": seed}, f"models.{job.model}").settings()
     steps = steps_of(parse(kind, settings, job.model))
+    rows = read_index(index)
+    if "gap" in settings:  # labels that overlap must not meet inside the fit either
+        every = rows.rows(job.horizon, REFIT, TRAIN)
+        settings["gap"] = max(settings["gap"], rows.longest_overlap(job.horizon, every))
     source, timeframes = _source(matrix, info.feature_set, job, steps)
     contract = Contract(
         model=job.model,
@@ -185,7 +189,6 @@ def _task(job: Job, matrix: Path, index: Path, seed: int, accelerator: str) -> T
         steps=steps,
         timeframes=timeframes,
     )
-    rows = read_index(index)
     check_source(source, rows, job.horizon, steps)
     sizes = {"matrix": size(matrix), "index": size(index)}
     return Task(contract, settings, source, job.reading, sizes, rows, accelerator not in ("", "0"))

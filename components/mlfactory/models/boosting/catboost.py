@@ -21,6 +21,7 @@ _VOLATILE = {"model_guid": "0", "train_finish_time": "0"}
 class CatBoost(Model):
     """Boosted symmetric trees: every node of a level asks the same question."""
 
+    stops_early: ClassVar[bool] = True
     source: ClassVar[str] = (
         "Prokhorenkova et al. (2018), CatBoost: unbiased boosting with categorical features"
     )

@@ -19,6 +19,7 @@ _FILE = "model.txt"
 class LightGBM(Model):
     """Boosted trees grown leaf by leaf, the most useful split first."""
 
+    stops_early: ClassVar[bool] = True
     source: ClassVar[str] = "Ke et al. (2017), LightGBM: a highly efficient gradient boosting decision tree"
 
     rounds: Annotated[int, Field(ge=1)] = 300

@@ -20,6 +20,7 @@ _FILE = "model.ubj"
 class XGBoost(Model):
     """Boosted trees with second-order gradients and L2-regularised leaves."""
 
+    stops_early: ClassVar[bool] = True
     source: ClassVar[str] = "Chen and Guestrin (2016), XGBoost: a scalable tree boosting system"
 
     rounds: Annotated[int, Field(ge=1)] = 300

@@ -1,6 +1,5 @@
 """A small neural network on the base models' log-probabilities, for combinations that are not linear."""
 
-import warnings
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +20,7 @@ from mlfactory.models.protocol import (
     probabilities,
     softmax,
 )
-from mlfactory.models.stacked import frequencies, log_ratios, purged_tail
+from mlfactory.models.stacked import calibrate, log_ratios, purged_blocks
 from mlfactory.models.storage import read_arrays, refusing, write_arrays
 
 _FILE = "mlp.safetensors"
@@ -31,10 +30,12 @@ Layers = list[tuple[Floats, Floats]]
 
 @dataclass
 class MetaMLP(Model):
-    """Two hidden layers of rectified units, stopped early on the last rows, behind a gap.
+    """Two hidden layers of rectified units; epochs and sharpness are found on rows that the network did not see.
 
-    Training stops after ``patience`` epochs without a better log loss on the last ``tail`` of the rows, and the best
-    epoch is kept; where no epoch beats the class frequencies, those are the prediction.
+    ``blocks`` networks train side by side, each without one contiguous block of rows and the ``gap`` rows beside it,
+    and score that block after every epoch. The epoch whose scores, once calibrated, have the best log loss over all
+    blocks says how long the network of all rows trains, and its calibration turns that network's scores into
+    probabilities. Where no epoch beats the class frequencies, those are the prediction.
 
     ``X`` holds probabilities, shape (rows, 3 x models), rows in order of time, three columns per model.
     """
@@ -46,77 +47,65 @@ class MetaMLP(Model):
 
     units: tuple[Annotated[int, Field(ge=1)], ...] = (64, 32)
     epochs: Annotated[int, Field(ge=1)] = 60
-    patience: Annotated[int, Field(ge=1)] = 8
+    patience: Annotated[int, Field(ge=1)] = 5
+    """epochs without a better log loss before training stops"""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    l2: Annotated[float, Field(ge=0)] = 1e-2
+    l2: Annotated[float, Field(ge=0)] = 1.0
     batch_rows: Annotated[int, Field(ge=1)] = 256
-    tail: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """last share of the rows, which stops the training"""
+    blocks: Annotated[int, Field(ge=2)] = 3
     gap: Annotated[int, Field(ge=0)] = 60
-    """rows left out before the tail; at least the longest label's rows"""
+    """rows left out on either side of a scored block; at least the longest label's rows"""
 
     def __post_init__(self) -> None:
         self._centre: Floats = np.zeros(0)
         self._spread: Floats = np.ones(0)
         self._layers: Layers = []
+        self._calibration: Floats = np.zeros(1 + N_CLASSES)
 
     def fit(self, X: NDArray[Any], y: Classes, weight: Floats, validation: Sample | None = None) -> Self:
         train = checked(X, y, weight)
         self.features_ = X.shape[1]
         logs = log_ratios(train.X)
-        early, late = purged_tail(len(logs), self.tail, self.gap)
-        self._centre, self._spread = logs[early].mean(axis=0), logs[early].std(axis=0)
+        self._centre, self._spread = logs.mean(axis=0), logs.std(axis=0)
         self._spread[self._spread < 1e-9] = 1.0
-        prior = frequencies(train.y[early], train.weight[early])
-        # kept unless an epoch is better: slopes of zero, whose prediction is the frequencies
-        self._layers = [(np.zeros(shape), np.zeros(shape[1])) for shape in self._widths()]
-        self._layers[-1] = (self._layers[-1][0], np.log(prior))
-        self.best_iteration_ = 0
-        features = (logs - self._centre) / self._spread
-        if len(features[late]):
-            with one_thread():
-                self._train(features, train, early, late)
+        train = train._replace(X=(logs - self._centre) / self._spread)
+        with one_thread():
+            self.best_iteration_, self._calibration = self._cross_fit(train)
+            whole = _Network(self)
+            for _ in range(self.best_iteration_):
+                whole.epoch(train)
+        self._layers = whole.layers
         self.n_parameters_ = sum(slope.size + intercept.size for slope, intercept in self._layers)
         return self
 
-    def _train(self, features: Floats, train: Sample, early: slice, late: slice) -> None:
-        from sklearn.neural_network import MLPClassifier
-
-        network = MLPClassifier(
-            hidden_layer_sizes=self.units,
-            alpha=self.l2,
-            batch_size=min(self.batch_rows, len(features[early])),
-            learning_rate_init=self.learning_rate,
-            random_state=self.seed,
-        )
-        best = self._loss(features[late], train.y[late], train.weight[late], self._layers)
+    def _cross_fit(self, train: Sample) -> tuple[int, Floats]:
+        """Find the epochs and the calibration with the best log loss on blocks that were left out."""
+        parts = [
+            (block, Sample(train.X[away], train.y[away], train.weight[away]), _Network(self))
+            for block, away in purged_blocks(len(train.X), self.blocks, self.gap)
+            if away.any()
+        ]
+        scores = np.zeros((len(train.X), N_CLASSES))
+        found = calibrate(scores, train.y, train.weight)
+        best, epochs = _loss(scores, train, found), 0
         for epoch in range(1, self.epochs + 1):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # one call is one epoch, which it says has not converged
-                network.partial_fit(
-                    features[early],
-                    train.y[early],
-                    classes=range(N_CLASSES),
-                    sample_weight=train.weight[early],
-                )
-            layers = list(zip(network.coefs_, network.intercepts_, strict=True))
-            loss = self._loss(features[late], train.y[late], train.weight[late], layers)
-            if loss < best:
-                best, self.best_iteration_ = loss, epoch
-                self._layers = [(slope.copy(), intercept.copy()) for slope, intercept in layers]
-            if epoch - (self.best_iteration_ or 0) >= self.patience:
+            for block, rest, network in parts:
+                network.epoch(rest)
+                scores[block] = _forward(train.X[block], network.layers)
+            calibration = calibrate(scores, train.y, train.weight)
+            if (loss := _loss(scores, train, calibration)) < best:
+                best, epochs, found = loss, epoch, calibration
+            if epoch - epochs >= self.patience:
                 break
-
-    def _loss(self, features: Floats, y: Classes, weight: Floats, layers: Layers) -> float:
-        p = _forward(features, layers)[np.arange(len(y)), y]
-        return float(weight @ -np.log(np.maximum(p, 1e-300)) / weight.sum())
+        return epochs, found
 
     def predict_proba(self, X: NDArray[Any]) -> Floats:
         self.readable(X)
-        return probabilities(_forward((log_ratios(X) - self._centre) / self._spread, self._layers))
+        scores = _forward((log_ratios(X) - self._centre) / self._spread, self._layers)
+        return probabilities(softmax(self._calibration[0] * scores + self._calibration[1:]))
 
     def write(self, folder: Path) -> None:
-        arrays = {"centre": self._centre, "spread": self._spread}
+        arrays = {"centre": self._centre, "spread": self._spread, "calibration": self._calibration}
         for number, (slope, intercept) in enumerate(self._layers):
             arrays |= {f"slope{number}": slope, f"intercept{number}": intercept}
         write_arrays(folder / _FILE, arrays)
@@ -124,8 +113,9 @@ class MetaMLP(Model):
     def read(self, folder: Path) -> None:
         layers = range(len(self.units) + 1)
         names = [f"{kind}{number}" for number in layers for kind in ("slope", "intercept")]
-        arrays = read_arrays(folder / _FILE, ("centre", "spread", *names))
+        arrays = read_arrays(folder / _FILE, ("centre", "spread", "calibration", *names))
         self._centre, self._spread = arrays["centre"], arrays["spread"]
+        self._calibration = arrays["calibration"]
         self._layers = [(arrays[f"slope{number}"], arrays[f"intercept{number}"]) for number in layers]
         with refusing(folder / _FILE):
             shapes = [(slope.shape, intercept.shape) for slope, intercept in self._layers]
@@ -133,18 +123,49 @@ class MetaMLP(Model):
                 raise ValueError("its layers do not fit together")
             if self._centre.shape != (self.features_,) or self._spread.shape != (self.features_,):
                 raise ValueError("its scale does not fit the columns")
+            if self._calibration.shape != (1 + N_CLASSES,):
+                raise ValueError("its calibration is not of three classes")
 
     def _widths(self) -> list[tuple[int, int]]:
         return list(pairwise((self.features_, *self.units, N_CLASSES)))
 
 
+class _Network:
+    """A network that is trained epoch by epoch; untrained, it gives every class the same score."""
+
+    def __init__(self, model: MetaMLP) -> None:
+        self.layers: Layers = [(np.zeros(shape), np.zeros(shape[1])) for shape in model._widths()]
+        self._model = model
+        self._made: Any = None
+
+    def epoch(self, train: Sample) -> None:
+        """Show it all rows once."""
+        from sklearn.neural_network import MLPClassifier
+
+        if self._made is None:
+            self._made = MLPClassifier(
+                hidden_layer_sizes=self._model.units,
+                alpha=self._model.l2,
+                batch_size=min(self._model.batch_rows, len(train.X)),
+                learning_rate_init=self._model.learning_rate,
+                random_state=self._model.seed,
+            )
+        self._made.partial_fit(train.X, train.y, classes=range(N_CLASSES), sample_weight=train.weight)
+        self.layers = list(zip(self._made.coefs_, self._made.intercepts_, strict=True))
+
+
+def _loss(scores: Floats, train: Sample, calibration: Floats) -> float:
+    p = softmax(calibration[0] * scores + calibration[1:])[np.arange(len(scores)), train.y]
+    return float(train.weight @ -np.log(np.maximum(p, 1e-300)))
+
+
 def _forward(features: Floats, layers: Layers) -> Floats:
-    """Class probabilities, shape (rows, 3)."""
+    """Scores of the classes, shape (rows, 3)."""
     x = features
     for slope, intercept in layers[:-1]:
         # einsum sums in the same order for one row and for many, so a prediction does not depend on its batch
         x = np.maximum(np.einsum("nf,fd->nd", x, slope) + intercept, 0.0)
-    return softmax(np.einsum("nf,fk->nk", x, layers[-1][0]) + layers[-1][1])
+    return np.asarray(np.einsum("nf,fk->nk", x, layers[-1][0]) + layers[-1][1])
 
 
 MODEL = MetaMLP
