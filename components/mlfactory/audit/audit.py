@@ -68,11 +68,11 @@ def audit(bars: Bars, settings: Settings, params: Params, tell: Tell = progress)
     steps = len(chain.stages) + len(cuts)
     for k, stage in enumerate(chain.stages):
         tell(f"{stage} from its look-back alone", k, steps)
-        whole = chain.of_stage(stage, bars)
-        for window, parts in zip(windows, alone, strict=True):
-            compare_stretch(window, [part for part in parts if part.stage == stage], whole, found)
-        for row in fed:
-            feed_lookback(chain, bars, whole, row, found)
+        for whole in chain.one_by_one(stage, bars):
+            for window, parts in zip(windows, alone, strict=True):
+                compare_stretch(window, next(p for p in parts if p.group == whole.group), whole, found)
+            for row in fed:
+                feed_lookback(chain, bars, whole, row, found)
     tried: Counter[str] = Counter()
     for k, (cut, window, parts) in enumerate(zip(cuts, windows, alone, strict=True)):
         tell(f"garbage after a cut, {cut.kind}", len(chain.stages) + k, steps)

@@ -1,8 +1,9 @@
 """Every audited column of a series, computed by the code of the stages that write it."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from typing import Any, Final
 
 import numpy as np
@@ -27,6 +28,8 @@ REGIME: Final = "regime"
 _CUMULATIVE: Final = 1e-9  # sums from the first row on: relative error that another first row may leave
 
 Values = NDArray[np.floating[Any]]
+Names = Container[str] | None
+"""Columns to keep; None keeps all."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Part:
-    """Columns of a stage whose rows become final at the same bars."""
+    """The columns of one group, whose rows become final at the same bars."""
 
     columns: tuple[Column, ...]
     values: Values
@@ -54,20 +57,20 @@ class Part:
     """shape (bars,); last bar that the values of a row may depend on, ``NEVER`` where it is still to come"""
 
     @property
-    def stage(self) -> str:
-        """Stage that the columns belong to."""
-        return self.columns[0].stage
+    def group(self) -> tuple[str, str]:
+        """Stage and group of the columns."""
+        return self.columns[0].stage, self.columns[0].group
 
     @cached_property
     def lookback(self) -> Ints:
         """Look-back of each column, ``NEVER`` where it is unbounded; shape (columns,)."""
         return np.array([NEVER if c.lookback is None else c.lookback for c in self.columns], np.int64)
 
-    def of(self, lookback: int | None) -> "Part":
-        """Keep the columns of one look-back; None keeps all."""
-        if lookback is None:
+    def of(self, names: Names) -> "Part":
+        """Keep some columns."""
+        kept = [i for i, column in enumerate(self.columns) if names is None or column.name in names]
+        if len(kept) == len(self.columns):
             return self
-        kept = np.flatnonzero(self.lookback == lookback)
         return Part(tuple(self.columns[i] for i in kept), self.values[kept], self.final)
 
 
@@ -99,15 +102,19 @@ class Chain:
         """Compute every column of a series or a stretch of it; the order of parts and columns is always the same."""
         return [part for stage in self.stages for part in self.of_stage(stage, bars)]
 
-    def of_stage(self, stage: str, bars: Bars, lookback: int | None = None) -> list[Part]:
-        """Compute the columns of one stage.
+    def of_stage(self, stage: str, bars: Bars, names: Names = None) -> Iterator[Part]:
+        """Compute the groups of one stage, those without a column of ``names`` left out."""
+        for part in getattr(self, f"_{stage}")(bars, names):
+            if (chosen := part.of(names)).columns:
+                yield chosen
 
-        Args:
-            stage: one of ``stages``.
-            bars: shape (n,).
-            lookback: keep the columns of this look-back alone.
-        """
-        return [part.of(lookback) for part in getattr(self, f"_{stage}")(bars, lookback)]
+    def one_by_one(self, stage: str, bars: Bars) -> Iterator[Part]:
+        """Compute the groups of one stage, each when it is asked for: a table of all features may not fit memory."""
+        if stage != "features":
+            yield from self.of_stage(stage, bars)
+            return
+        for group in dict.fromkeys(column.group for column in self.plan.columns):
+            yield from self.of_stage(stage, bars, {c.name for c in self.plan.columns if c.group == group})
 
     def _regimes(self, bars: Bars) -> regimes.Columns:
         """Compute the regimes of a stretch once for the two stages that have them."""
@@ -115,44 +122,53 @@ class Chain:
             self._states = bars, regimes.compute(bars, self.settings.regime)
         return self._states[1]
 
-    def _regime(self, bars: Bars, lookback: int | None) -> Iterator[Part]:
+    def _regime(self, bars: Bars, names: Names) -> Iterator[Part]:
+        found, last = self._regimes(bars), np.arange(len(bars)) - regimes.LAG
         free = unbounded(self.settings.regime)
-        columns = tuple(
-            Column("regime", name.partition("_")[0], name, None if name in free else rows)
+        columns = [
+            Column(
+                "regime",
+                "hidden" if name.startswith("hmm") else "thresholds",
+                name,
+                None if name in free else rows,
+            )
             for name, rows in self.regime_lookback.items()
-        )
-        found = self._regimes(bars)
-        values = np.stack([found[column.name] for column in columns])
-        yield Part(columns, values, np.arange(len(bars)) - regimes.LAG)
+        ]
+        for _, members in groupby(columns, lambda column: column.group):
+            chosen = tuple(members)
+            yield Part(chosen, np.stack([found[column.name] for column in chosen]), last)
 
-    def _mtf(self, bars: Bars, lookback: int | None) -> Iterator[Part]:
-        ladder = build(bars, self.steps)
-        columns, values = [], []
+    def _mtf(self, bars: Bars, names: Names) -> Iterator[Part]:
+        ladder = build(bars, self.steps)  # every step: sums of coarser bins are sums of finer ones
         for step in self.steps:
             table = ladder.tables[step]
             told = {name: ladder.gather(step, getattr(table, name)) for name in FIELDS}
             if step > bars.bar_minutes:  # the bars themselves have no age
                 told |= {"age": ladder.age(step), "session_age": ladder.age(step, "session")}
             rows = ladder.lookback(step)
-            columns += [Column("mtf", f"{step} min", f"{name}_{step}m", rows) for name in told]
-            values += list(told.values())
-        yield Part(tuple(columns), np.stack(values), np.arange(len(bars)))
+            columns = tuple(Column("mtf", f"{step} min", f"{name}_{step}m", rows) for name in told)
+            yield Part(columns, np.stack(list(told.values())), np.arange(len(bars)))
 
-    def _features(self, bars: Bars, lookback: int | None) -> Iterator[Part]:
+    def _features(self, bars: Bars, names: Names) -> Iterator[Part]:
+        chosen = self.plan if names is None else self.plan.only(names)
+        if not chosen.columns:
+            return
         free = unbounded(self.settings.regime)
-        chosen = self.plan if lookback is None else self.plan.only(lookback)
-        columns = tuple(
+        columns = [
             Column("features", c.group, c.name, None if c.name in free else c.lookback, c.tolerance)
             for c in chosen.columns
-        )
-        if not columns:
-            return
+        ]
         with_regime = any(column.group == REGIME for column in columns)
         states = self._regimes(bars) if with_regime else {}
         values = compute(bars, states, build(bars, self.steps), chosen, check=False)
-        yield Part(columns, values, np.arange(len(bars)))
+        first = 0
+        for _, members in groupby(columns, lambda column: column.group):
+            of_group = tuple(members)
+            rows = slice(first, first + len(of_group))
+            yield Part(of_group, values[rows], np.arange(len(bars)))
+            first = rows.stop
 
-    def _labels(self, bars: Bars, lookback: int | None) -> Iterator[Part]:
+    def _labels(self, bars: Bars, names: Names) -> Iterator[Part]:
         bar = np.arange(len(bars))
         for h, found in follow(bars, self.barriers, self.settings.labels).items():
             told = label_columns(h, found)
@@ -163,7 +179,7 @@ class Chain:
             values = np.stack([np.asarray(value, np.float64) for value in told.values()])
             yield Part(columns, values, np.where(found.valid, found.end.astype(np.int64), NEVER))
 
-    def _weights(self, bars: Bars, lookback: int | None) -> Iterator[Part]:
+    def _weights(self, bars: Bars, names: Names) -> Iterator[Part]:
         for h, found in follow(bars, self.barriers, self.settings.labels).items():
             longest = self.barriers[h].max_bars
             rows = np.flatnonzero(found.valid)

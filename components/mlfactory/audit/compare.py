@@ -111,36 +111,29 @@ class Findings:
         return iter(self._by_column.values())
 
 
-def compare_stretch(window: Window, alone: Sequence[Part], whole: Sequence[Part], found: Findings) -> None:
+def compare_stretch(window: Window, alone: Part, whole: Part, found: Findings) -> None:
     """Compare every row that has its look-back inside a stretch with the row computed from the whole series."""
     rows = slice(window.start, window.start + len(window.bars))
-    age = window.bars.row_in_segment
-    for part, all_of_it in zip(alone, whole, strict=True):
-        ready = (part.final < len(window.bars)) & (age >= part.lookback[:, None] - 1)
-        bad = ~same_bits(part.values, all_of_it.values[:, rows]) & ready
-        for i in np.flatnonzero(bad.any(axis=1)):
-            for row in np.flatnonzero(bad[i])[-1:]:
-                _judge(
-                    found[part.columns[i]], all_of_it.values[i], window.start + int(row), part.values[i, row]
-                )
+    ready = (alone.final < len(window.bars)) & (window.bars.row_in_segment >= alone.lookback[:, None] - 1)
+    bad = ~same_bits(alone.values, whole.values[:, rows]) & ready
+    for i in np.flatnonzero(bad.any(axis=1)):
+        error = np.abs(alone.values[i] - whole.values[i, rows])
+        worst = int(np.argmax(np.where(bad[i], np.nan_to_num(error, nan=np.inf), -1.0)))
+        _judge(found[alone.columns[i]], whole.values[i], window.start + worst, alone.values[i, worst])
 
 
-def feed_lookback(chain: Chain, bars: Bars, whole: Sequence[Part], row: int, found: Findings) -> None:
+def feed_lookback(chain: Chain, bars: Bars, whole: Part, row: int, found: Findings) -> None:
     """Compute a row from the look-back of each column alone and compare it with that from the whole series."""
-    for part in whole:
-        stop = max(int(part.final[row]), row) + 1
-        if part.final[row] == NEVER or stop > len(bars):
-            continue
-        for lookback in np.unique(part.lookback[part.lookback <= bars.row_in_segment[row] + 1]):
-            start = row - int(lookback) + 1
-            place = {column: i for i, column in enumerate(part.columns)}
-            alone = chain.of_stage(part.stage, bars[start:stop], int(lookback))
-            for column, values in (
-                (c, v) for each in alone for c, v in zip(each.columns, each.values, strict=True)
-            ):
-                if column in place:  # not that of a horizon whose trades end elsewhere
-                    found[column].fed += 1
-                    _judge(found[column], part.values[place[column]], row, values[row - start])
+    stop = max(int(whole.final[row]), row) + 1
+    if whole.final[row] == NEVER or stop > len(bars):
+        return
+    for lookback in np.unique(whole.lookback[whole.lookback <= bars.row_in_segment[row] + 1]):
+        start = row - int(lookback) + 1
+        place = {whole.columns[i].name: i for i in np.flatnonzero(whole.lookback == lookback)}
+        for alone in chain.of_stage(whole.group[0], bars[start:stop], place):
+            for column, values in zip(alone.columns, alone.values, strict=True):
+                found[column].fed += 1
+                _judge(found[column], whole.values[place[column.name]], row, values[row - start])
 
 
 def _judge(finding: Finding, values: Values, row: int, alone: Any) -> None:

@@ -11,7 +11,8 @@ from mlfactory.mtf.bins import build
 from mlfactory.regime.params import Params as RegimeParams
 from mlfactory.regime.walk import refits
 
-_EACH: Final = 2  # places of each kind besides the random ones
+_EACH: Final = 2  # places of each kind, but the random ones and jumps
+_JUMPS: Final = 10  # as many as the data report lists: rolls are among them, and news
 
 ABOUT: Final[Mapping[str, str]] = {
     "random": "anywhere",
@@ -50,8 +51,8 @@ def choose(
     places = {
         "hole": _some(_holes(bars), rng),
         "refit": _and_next(_some(_refits(bars, schedule[1]), rng)),
-        "jump": _jumps(bars),
         "session open": _some(_behind(_opens(bars), bars, warm_up), rng),
+        "jump": _jumps(bars),
         "ladder edge": np.fromiter(_edges(bars, warm_up, schedule[0], rng), np.int64),
         "random": rng.permutation(_behind(np.arange(1, len(bars)), bars, warm_up)),
     }
@@ -87,7 +88,7 @@ def _holes(bars: Bars) -> Ints:
 def _jumps(bars: Bars) -> Ints:
     opens = _opens(bars)
     size = np.abs(np.log(bars.open[opens] / bars.close[opens - 1]))
-    return opens[np.argsort(-size, kind="stable")[:_EACH]]
+    return opens[np.argsort(-size, kind="stable")[:_JUMPS]]
 
 
 def _refits(bars: Bars, params: RegimeParams) -> Ints:

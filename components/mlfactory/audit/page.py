@@ -82,7 +82,7 @@ def _tiles(document: Document) -> str:
                 count(corrupted),
                 f"{many(len(document['cuts']), 'cut')}, {many(kinds, 'kind')} of garbage",
             ),
-            ("values from their look-back alone", count(fed), "each compared with all history"),
+            ("fed the look-back alone", count(fed), "values, compared with all history"),
         ]
     )
 

@@ -52,7 +52,7 @@ def _wrong(finding: Finding, bars: Bars) -> Iterator[str]:
         yield (
             f"depends on where the file starts, or on bars after its row: the row of {at(one['row'])} is "
             f"{one['value']:.9g} from all bars and {one['alone']:.9g} from its look-back of "
-            f"{finding.column.lookback:,} bars"
+            f"{_bars(finding)}"
         )
 
 
@@ -65,4 +65,9 @@ def _missing(finding: Finding) -> Iterator[str]:
     if lookback is None:
         yield "its stage declares an unbounded look-back"
     elif not finding.fed:
-        yield f"no row that was fed has its look-back of {lookback:,} bars"
+        yield f"no row that was fed has its look-back of {_bars(finding)}"
+
+
+def _bars(finding: Finding) -> str:
+    lookback = finding.column.lookback or 1
+    return f"{lookback:,} bar{'' if lookback == 1 else 's'}"

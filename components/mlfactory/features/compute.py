@@ -5,7 +5,7 @@ look-back alone, the size of the blocks changes no bit of the result; it keeps t
 """
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,9 +41,9 @@ class Plan:
     work: tuple[tuple[Feature, tuple[int, ...]], ...]
     """each feature, and for each of its results the row in the table or -1"""
 
-    def only(self, lookback: int) -> "Plan":
-        """Keep the columns of one look-back."""
-        kept = [i for i, column in enumerate(self.columns) if column.lookback == lookback]
+    def only(self, names: Container[str]) -> "Plan":
+        """Keep some columns."""
+        kept = [i for i, column in enumerate(self.columns) if column.name in names]
         place = {row: at for at, row in enumerate(kept)}
         work = ((f, tuple(place.get(row, -1) for row in rows)) for f, rows in self.work)
         needed = tuple((f, rows) for f, rows in work if max(rows) >= 0)
