@@ -14,7 +14,7 @@ export MKL_NUM_THREADS ?= 1
 export NUMBA_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-lookahead test-models test-docker check bench compile images clean
+.PHONY: help run test test-lookahead test-models test-docker check bench compile docs images clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,10 @@ bench: $(READY) ## measure speed against the anchors
 
 compile: $(READY) ## compile the pipeline to training.yaml
 	@$(BIN)/mlfactory compile -o training.yaml $(ARGS)
+
+docs: $(READY) ## write docs/features.md from the declarations of the features
+	@mkdir -p docs
+	@$(BIN)/mlfactory features --markdown > docs/features.md
 
 images: $(READY) ## build the images that the pipeline asks for (needs a Docker engine)
 	@$(BIN)/python images/build.py $(ARGS)

@@ -1,6 +1,5 @@
 """The ``mlfactory`` command: run the pipeline here, compile it for a cluster, list what it is made of."""
 
-import importlib
 import json
 import os
 import shutil
@@ -340,10 +339,19 @@ def models(as_json: Json = False) -> None:
 
 
 @app.command()
-def features(as_json: Json = False) -> None:
-    """List the feature columns."""
-    rows = importlib.import_module("mlfactory.features.registry").catalogue()
-    _print(rows, ("name", "group", "lookback", "unit", "source", "about"), as_json)
+def features(
+    as_json: Json = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the page docs/features.md.")] = False,
+) -> None:
+    """List the feature columns: look-back in bars, unit and source of each."""
+    from mlfactory_pipelines import feature_page
+
+    if as_json and markdown:
+        raise InputError("--json and --markdown are two formats: give one of them")
+    if markdown:
+        typer.echo(feature_page.page(), nl=False)
+        return
+    _print(feature_page.rows(), ("name", "group", "lookback", "unit", "source", "about"), as_json)
 
 
 @app.command()
