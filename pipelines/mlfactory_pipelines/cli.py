@@ -159,16 +159,22 @@ def _tree(
 
 
 def _resolve(tree: "Tree", assignments: Sequence[str] | None) -> "Plan":
-    """Complete a configuration; refuse a ``--set`` for a model that will not be trained."""
+    """Complete a configuration; refuse a ``--set`` for a model that will not be trained or fitted."""
+    from mlfactory.models.registry import combiners
     from mlfactory_pipelines.plan import resolve
 
     plan = resolve(tree)
     for assignment in assignments or ():
         section, _, key = assignment.partition("=")[0].strip().partition(".")
-        if section == "model" and (name := key.partition(".")[0]) and name not in plan.top.models:
-            raise InputError(
-                f"--set {assignment!r}: {name} is not trained in this run; its models: {', '.join(plan.top.models)}"
-            )
+        name = key.partition(".")[0]
+        if section != "model" or name in (*plan.top.models, *plan.sections["stacking"]["combiners"]):
+            continue
+        combines = name in combiners()
+        known = plan.sections["stacking"]["combiners"] if combines else plan.top.models
+        how, what = ("fitted", "combiners") if combines else ("trained", "models")
+        raise InputError(
+            f"--set {assignment!r}: {name} is not {how} in this run; its {what}: {', '.join(known)}"
+        )
     return plan
 
 

@@ -111,9 +111,12 @@ def fewest_rows(plan: Plan, bar_minutes: int) -> tuple[int, int]:
     """Bound from below the bars of a plan: those that warm the columns up, and those that the folds need.
 
     Purging takes more than this; the dataset stage refuses what passes here and is too short all the same.
+
+    Raises:
+        InputError: a step or timeframe is not to be had from bars of this length.
     """
     from mlfactory.common.splits import MIN_ROWS
-    from mlfactory.dataset.feature_sets import feature_sets
+    from mlfactory.dataset.feature_sets import feature_sets, timeframes
     from mlfactory.dataset.params import Params as Dataset
     from mlfactory.features.compute import plan as choose
     from mlfactory.features.params import Params as Features
@@ -130,6 +133,7 @@ def fewest_rows(plan: Plan, bar_minutes: int) -> tuple[int, int]:
     chosen = choose(load(), setting, parse(Features, sections["features"], "features"))
     columns = [asdict(column) for column in chosen.columns]
     data = parse(Dataset, sections["dataset"], "dataset")
+    timeframes(data.timeframes, steps, bar_minutes)
     own = {str(name): chosen for name, chosen in data.feature_sets.items()}
     used = {name for names in feature_sets(columns, own).values() for name in names}
     warm_up = max(column.lookback for column in chosen.columns if column.name in used) - 1

@@ -17,6 +17,7 @@ from mlfactory.common.errors import InputError
 from mlfactory.common.index import Index, read_index
 from mlfactory.common.raw_bars import depths, read_raw_bars
 from mlfactory.common.splits import HELD_OUT, INNER, REFIT, TRAIN, UNUSED
+from mlfactory.dataset.feature_sets import timeframes
 from mlfactory.dataset.params import Params
 from mlfactory.dataset.parts import Labels, Rows, build_index
 
@@ -311,6 +312,15 @@ def test_a_ladder_of_other_bars_is_refused(case: Case, tmp_path: Path) -> None:
     (other.folder / "mtf").rename(case.folder / "mtf")
     with pytest.raises(InputError, match=r"mtf \(2990 rows\) and labels \(3000 rows\)"):
         case.make()
+
+
+def test_timeframes_shorter_than_a_bar_are_left_out_as_the_ladder_leaves_them_out() -> None:
+    assert timeframes((60, 1, 5), (5, 15, 60), 5) == (5, 60)
+    assert timeframes((), (5, 15), 5) == (5, 15)
+    with pytest.raises(
+        InputError, match=r"dataset.timeframes is \[1\]: none is as long as a bar of 5 minutes"
+    ):
+        timeframes((1,), (5, 15), 5)
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,14 @@ BAD = {
     "an unknown column": (["--set", "features.exclude=[rsi_1]"], "rsi_1"),
     "an unknown group": (["--set", "features.groups=[oscillators]"], "momentum"),
     "a step that the bars cannot give": (["--set", "mtf.steps=[0]"], "mtf.steps"),
+    "a timeframe that the ladder lacks": (
+        ["--set", "mtf.steps=[1, 5]"],
+        "dataset.timeframes names 15, 60, which mtf does not have; known: 1, 5",
+    ),
+    "an option of a combiner that is not fitted": (
+        ["--set", "stacking.combiners=[voting]", "--set", "model.meta_mlp.epochs=3"],
+        "meta_mlp is not fitted in this run; its combiners: voting",
+    ),
     "an unknown preset": (["--preset", "huge"], "default, full, gpu, smoke"),
     "no folder to resume": (["--resume"], "holds no run to resume"),
     "an unknown option": (["--bar", "x"], "--bar"),

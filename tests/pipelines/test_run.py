@@ -23,6 +23,7 @@ TINY = sets(
     [
         "regime.window_bars=300",
         "mtf.steps=[1, 5, 60]",
+        "dataset.timeframes=[]",
         "dataset.n_folds=2",
         "dataset.stride=3",
         "dataset.steps=10",

@@ -109,3 +109,27 @@ def longest_lookback(catalogue: Sequence[Column], sets: Mapping[str, Sequence[st
     """Bars, up to and including a row's own, that the columns of all sets need."""
     used = {name for columns in sets.values() for name in columns}
     return max(int(column["lookback"]) for column in catalogue if column["name"] in used)
+
+
+def timeframes(wanted: Sequence[int], steps: Sequence[int], bar_minutes: int) -> tuple[int, ...]:
+    """Choose the timeframes of ``transformer_raw``: those wanted that bars of this length can give, ascending.
+
+    Args:
+        wanted: minutes; empty for all of the ladder. Those shorter than a bar are left out, as in the ladder.
+        steps: of the ladder, in minutes.
+        bar_minutes: of the input bars.
+
+    Raises:
+        InputError: the ladder does not have one of them, or all are shorter than a bar.
+    """
+    chosen = tuple(step for step in sorted(set(wanted)) if step >= bar_minutes) if wanted else tuple(steps)
+    if not chosen:
+        raise InputError(
+            f"dataset.timeframes is {sorted(set(wanted))}: none is as long as a bar of {bar_minutes} minutes"
+        )
+    if missing := [step for step in chosen if step not in steps]:
+        raise InputError(
+            f"dataset.timeframes names {', '.join(map(str, missing))}, which mtf does not have; "
+            f"known: {', '.join(map(str, steps))} (see mtf.steps)"
+        )
+    return chosen

@@ -33,7 +33,14 @@ from mlfactory.common.index import Index, write_index
 from mlfactory.common.ladder import read_ladder
 from mlfactory.common.raw_bars import CHANNELS, KIND, RawBars, depths, write_raw_bars
 from mlfactory.common.stage import Summary, main
-from mlfactory.dataset.feature_sets import BOOSTING, NEURAL, feature_sets, longest_lookback, matrix_columns
+from mlfactory.dataset.feature_sets import (
+    BOOSTING,
+    NEURAL,
+    feature_sets,
+    longest_lookback,
+    matrix_columns,
+    timeframes,
+)
 from mlfactory.dataset.params import Params
 from mlfactory.dataset.parts import Labels, Rows, build_index, choose_rows
 
@@ -169,12 +176,7 @@ def _raw(mtf: Path, rows: Rows, minute: Ints, params: Params) -> RawBars:
         raise InputError(
             f"mtf ({len(ladder.alignment)} rows) and labels ({len(minute)} rows) were not made of the same bars"
         )
-    chosen = tuple(sorted(set(params.timeframes))) or ladder.steps
-    if missing := [step for step in chosen if step not in ladder.steps]:
-        raise InputError(
-            f"dataset.timeframes names {', '.join(map(str, missing))}, which mtf does not have; "
-            f"known: {', '.join(map(str, ladder.steps))} (see mtf.steps)"
-        )
+    chosen = timeframes(params.timeframes, ladder.steps, ladder.bar_minutes)
     channels = CHANNELS[: len(params.channels)]
     end = np.ascontiguousarray(ladder.alignment[rows.bar][:, [ladder.steps.index(step) for step in chosen]])
     tables, first, depth = {}, {}, np.empty_like(end)
