@@ -33,8 +33,8 @@ def test_the_table_holds_one_row_per_bar_and_the_columns_of_every_horizon(tmp_pa
     frame, facts = read_table(label(tmp_path, make_bars(900), horizons=[20.0, 5.0]), "labels")
     assert len(frame) == 900
     assert frame["row"].tolist() == list(range(900))
-    shared = ["timestamp", "row", "segment", "session"]
-    each = ["label", "valid", "end", *(f"{s}_{c}" for s in ("long", "short") for c in
+    shared = ["timestamp", "row", "segment", "session", "log_return"]
+    each = ["label", "valid", "end", "open_until", *(f"{s}_{c}" for s in ("long", "short") for c in
             ("end", "touch", "fill", "net", "mae", "mfe"))]  # fmt: skip
     assert frame.columns.tolist() == shared + [f"{name}_h{h}" for h in (5, 20) for name in each]
     assert facts["horizons"] == [5, 20]

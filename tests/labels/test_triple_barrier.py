@@ -1,4 +1,4 @@
-"""Labels against a plain oracle, against the laws of time and cost, and against paths drawn on paper."""
+"""Labels against a plain oracle, and against the laws of time and cost."""
 
 from dataclasses import fields, replace
 from typing import Any
@@ -17,7 +17,6 @@ from mlfactory.labels.triple_barrier import (
     STOP,
     TIME,
     Outcome,
-    sign_timeouts,
     triple_barrier,
     true_range_mean,
 )
@@ -174,6 +173,15 @@ def test_labels_do_not_depend_on_where_the_file_starts() -> None:
     assert (late.end[warm] + 600 == whole.end[600 + warm])[late.valid[warm]].all()
 
 
+def test_a_trade_that_is_still_open_is_followed_to_the_last_bar() -> None:
+    bars, wide = make_bars(1500, seed=5, hole=False), Barrier(take_profit=4, stop_loss=5, max_bars=60)
+    whole, part = follow(bars, wide), follow(bars[:900], wide)
+    opened = part.open_until >= 0
+    assert np.flatnonzero(~opened).tolist() == [*range(14), 899]
+    np.testing.assert_array_equal(part.open_until[opened], np.minimum(whole.open_until[:900][opened], 899))
+    assert 10 < (opened & ~part.valid).sum() <= 60
+
+
 def test_the_law_catches_a_unit_that_peeks_beyond_the_end() -> None:
     bars = make_bars(1500, seed=4)
 
@@ -248,139 +256,6 @@ def test_no_label_straddles_two_segments() -> None:
     found = follow(bars)
     t = np.flatnonzero(found.valid)
     assert (bars.segment[found.end[t]] == bars.segment[t]).all()
-
-
-# On paper: the unit is 10, take profit 2, stop 1, cost 1, four bars. The long trade from 1000 wins at 1021
-# and stops at 990, the short one wins at 979 and stops at 1010.
-
-PAPER = Barrier(take_profit=2, stop_loss=1, max_bars=4)
-QUIET = (1000, 1001, 999, 1000)
-
-
-def on_paper(*path: tuple[float, float, float, float], barrier: Barrier = PAPER, **rules: Any) -> Outcome:
-    """Label bar 0 of a path; the bars after it are (open, high, low, close)."""
-    rows = np.array([QUIET, *path], float)
-    n = len(rows)
-    same = np.zeros(n, np.int64)
-    bars = Bars(
-        np.arange(n), *rows.T, volume=np.ones(n), session=same, session_open=same, session_close=same,
-        segment=same, bar_minutes=1, instrument=TOY,
-    )  # fmt: skip
-    return triple_barrier(bars, np.full(n, 10.0), np.full(n, 1.0), barrier, **rules)
-
-
-def seen(found: Outcome, side: int) -> tuple[int, int, float]:
-    return int(found.side_end[0, side]), int(found.touch[0, side]), float(found.fill[0, side])
-
-
-def test_the_long_trade_wins_at_its_barrier_plus_the_cost() -> None:
-    found = on_paper(QUIET, (1000, 1012, 995, 1010), (1010, 1021, 1005, 1015), QUIET)
-    assert (found.label[0], found.end[0]) == (1, 3)
-    assert seen(found, LONG) == (3, PROFIT, 1021.0)
-    assert seen(found, SHORT) == (2, STOP, 1010.0)
-    assert found.net[0].tolist() == [0.020, -0.011]
-
-
-def test_one_price_step_below_the_barrier_is_not_a_touch() -> None:
-    found = on_paper(QUIET, (1000, 1012, 995, 1010), (1010, 1020.75, 1005, 1015), QUIET)
-    assert (found.label[0], found.end[0]) == (0, 4)
-    assert seen(found, LONG) == (4, TIME, 1000.0)
-    assert found.net[0, LONG] == -0.001
-
-
-def test_the_short_trade_wins_at_its_barrier_plus_the_cost() -> None:
-    found = on_paper(QUIET, (1000, 1005, 989, 990), (990, 991, 979, 980), QUIET)
-    assert (found.label[0], found.end[0]) == (-1, 3)
-    assert seen(found, SHORT) == (3, PROFIT, 979.0)
-    assert found.net[0].tolist() == [-0.011, 0.020]
-
-
-def test_the_range_of_the_entry_bar_counts() -> None:
-    found = on_paper((1000, 1025, 998, 1000), QUIET, QUIET, QUIET)
-    assert (found.label[0], found.end[0]) == (1, 1)
-
-
-def test_the_barriers_centre_on_the_open_of_the_next_bar() -> None:
-    found = on_paper((1004, 1024, 1003, 1005), (1005, 1025, 1003, 1010), QUIET, QUIET)
-    assert seen(found, LONG) == (2, PROFIT, 1025.0)
-
-
-def test_an_entry_at_the_close_centres_them_on_bar_t() -> None:
-    found = on_paper((1004, 1021, 1003, 1005), QUIET, QUIET, QUIET, at_close=True)
-    assert seen(found, LONG) == (1, PROFIT, 1021.0)
-
-
-def test_a_bar_that_opens_beyond_the_profit_barrier_fills_at_its_open() -> None:
-    found = on_paper(QUIET, (1030, 1031, 980, 990), QUIET, QUIET)
-    assert seen(found, LONG) == (2, PROFIT, 1030.0)
-    assert seen(found, SHORT) == (2, STOP, 1030.0)
-    assert found.net[0].tolist() == [0.029, -0.031]
-
-
-def test_a_bar_that_opens_beyond_the_stop_loses_more_than_the_stop() -> None:
-    found = on_paper(QUIET, (985, 1025, 984, 990), QUIET, QUIET)
-    assert seen(found, LONG) == (2, STOP, 985.0)
-    assert found.net[0, LONG] == -0.016
-
-
-@pytest.mark.parametrize(("policy", "touch"), [("stop_first", STOP), ("nearest", PROFIT), ("invalid", None)])
-def test_a_bar_that_holds_both_barriers_follows_the_policy(policy: str, touch: int | None) -> None:
-    # bar 2 opens at 1012: the profit barrier 1021 is nearer than the stop 990
-    found = on_paper((1000, 1012, 995, 1010), (1012, 1022, 989, 1000), QUIET, QUIET, policy=policy)
-    if touch is None:
-        assert not found.valid[0]
-        assert found.label[0] == 0
-        assert np.isnan(found.net[0]).all()
-    else:
-        assert seen(found, LONG) == (2, touch, 1021.0 if touch == PROFIT else 990.0)
-
-
-@pytest.mark.parametrize(
-    ("policy", "opened", "label"),
-    [
-        ("stop_first", 1002, 0),
-        ("nearest", 1002, 1),
-        ("nearest", 998, -1),
-        ("nearest", 1000, 0),
-        ("invalid", 1000, None),
-    ],
-)
-def test_two_wins_in_one_bar_follow_the_policy(policy: str, opened: float, label: int | None) -> None:
-    wide = Barrier(take_profit=1, stop_loss=3, max_bars=4)  # wins at 1011 and 989, stops at 970 and 1030
-    found = on_paper(QUIET, (opened, 1012, 988, 1000), QUIET, QUIET, policy=policy, barrier=wide)
-    assert (int(found.label[0]) if found.valid[0] else None) == label
-
-
-def test_the_earlier_of_two_wins_gives_the_label_and_the_later_one_the_end() -> None:
-    wide = Barrier(take_profit=1, stop_loss=3, max_bars=4)
-    found = on_paper(QUIET, (1000, 1005, 988, 1000), (1000, 1012, 999, 1000), QUIET, barrier=wide)
-    assert (found.label[0], found.end[0]) == (-1, 3)
-
-
-def test_the_time_limit_exits_at_the_close_and_keeps_the_return() -> None:
-    found = on_paper(QUIET, QUIET, QUIET, (1000, 1006, 999, 1005))
-    assert (found.label[0], found.end[0]) == (0, 4)
-    assert found.net[0].tolist() == [0.004, -0.006]
-    assert sign_timeouts(found).label[0] == 1
-
-
-def test_a_timeout_that_does_not_earn_its_cost_stays_flat_under_the_sign_rule() -> None:
-    assert sign_timeouts(on_paper(QUIET, QUIET, QUIET, QUIET)).label[0] == 0
-
-
-def test_excursions_are_those_of_the_open_trade() -> None:
-    found = on_paper(QUIET, (1000, 1012, 995, 1010), (1010, 1030, 992, 1015), QUIET)
-    assert found.mae[0].tolist() == [0.005, 0.010]  # long: low 995 of bar 2; short: its stop at 1010
-    assert found.mfe[0].tolist() == [0.021, 0.001]  # long: its fill, not the 1030 after it
-
-
-def test_a_row_whose_trades_are_open_at_the_end_of_the_data_is_invalid() -> None:
-    assert not on_paper(QUIET, QUIET, QUIET).valid[0]
-    assert on_paper(QUIET, QUIET, QUIET, QUIET).valid[0]
-
-
-def test_a_row_whose_trades_end_before_the_data_does_is_valid() -> None:
-    assert on_paper((1000, 1025, 998, 1000)).valid[0]
 
 
 def test_an_entry_after_a_session_break_is_invalid_unless_allowed() -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final, Literal
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from mlfactory.common.errors import InputError
 from mlfactory.common.params import Params as Base
@@ -56,6 +56,9 @@ class Params(Base):
     max_gap: int = Field(default=30, ge=0)
     """longest wait between the close of bar t and the open of t+1, in minutes; after a longer one (a
     daily halt, a weekend) the row is invalid"""
+    rolls: tuple[AwareDatetime, ...] = ()
+    """instants, with their zone, from which on an unadjusted series is of the next contract; no trade and no true range
+    straddles one, and a trade that would be open then is invalid"""
     atr_bars: int = Field(default=14, ge=1)
     """bars whose mean true range is the unit of the barriers"""
     volatile_slippage: float = Field(default=1.0, ge=1)

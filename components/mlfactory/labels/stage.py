@@ -1,6 +1,7 @@
 """From bars to labels: what a long and a short trade of each bar would have earned, and when they end."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ def run(bars: Path, labels: Path, params: Params = Params()) -> Summary:  # noqa
 
     Args:
         bars: the ``bars`` artifact.
-        labels: table to write: ``row``, ``segment``, ``session``, and per horizon those of ``columns``.
+        labels: table to write: ``row``, ``segment``, ``session``, ``log_return`` (from the close before, 0 where
+            no trade may straddle the two), and per horizon those of ``columns``.
         params: horizons, barriers and rules of the trades.
 
     Raises:
@@ -29,6 +31,7 @@ def run(bars: Path, labels: Path, params: Params = Params()) -> Summary:  # noqa
     """
     data = read_bars(bars)
     chosen = barriers(params, data)
+    check_rolls(data, params)
     outcomes = follow(data, chosen, params)
     for h, found in outcomes.items():
         if not found.valid.any():
@@ -39,6 +42,7 @@ def run(bars: Path, labels: Path, params: Params = Params()) -> Summary:  # noqa
             "row": np.arange(len(data)),
             "segment": data.segment,
             "session": data.session,
+            "log_return": log_returns(split_at_rolls(data, params)),
             **{name: value for h, found in outcomes.items() for name, value in columns(h, found).items()},
         }
     )
@@ -82,9 +86,37 @@ def barriers(params: Params, bars: Bars) -> dict[int, Barrier]:
 
 def follow(bars: Bars, chosen: Mapping[int, Barrier], params: Params) -> dict[int, Outcome]:
     """Follow the trades of every horizon."""
-    unit = true_range_mean(bars, params.atr_bars)
-    cost = round_trip(bars, unit, params)
-    return {h: outcome(bars, unit, cost, barrier, params) for h, barrier in chosen.items()}
+    traded = split_at_rolls(bars, params)
+    unit = true_range_mean(traded, params.atr_bars)
+    cost = round_trip(traded, unit, params)
+    return {h: outcome(traded, unit, cost, barrier, params) for h, barrier in chosen.items()}
+
+
+def check_rolls(bars: Bars, params: Params) -> None:
+    """Accept rolls with bars on both sides.
+
+    Raises:
+        InputError: a roll lies outside the series.
+    """
+    for roll in params.rolls:
+        if not bars.minute[0] < roll.timestamp() / 60 <= bars.minute[-1]:
+            start, last = timestamps(bars.minute[[0, -1]])
+            raise InputError(
+                f"labels.rolls holds {roll:%Y-%m-%d %H:%M%z}, which has no bar before it or none from it on: the "
+                f"bars run from {start:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"
+            )
+
+
+def split_at_rolls(bars: Bars, params: Params) -> Bars:
+    """Begin a segment at the first bar of each contract, for trades, their unit and returns alone."""
+    rolls = np.sort(np.array([roll.timestamp() / 60 for roll in params.rolls]))
+    return replace(bars, segment=bars.segment + np.searchsorted(rolls, bars.minute, side="right"))
+
+
+def log_returns(bars: Bars) -> Floats:
+    """From the close before to each bar's close, shape (n,); 0 at the first bar of each segment."""
+    move = np.diff(np.log(bars.close), prepend=np.log(bars.close[:1]))
+    return np.where(bars.row_in_segment == 0, 0.0, move)
 
 
 def outcome(bars: Bars, unit: Floats, cost: Floats, barrier: Barrier, params: Params) -> Outcome:
@@ -104,6 +136,7 @@ def outcome(bars: Bars, unit: Floats, cost: Floats, barrier: Barrier, params: Pa
 def columns(horizon: int, found: Outcome) -> dict[str, Any]:
     """Name the columns of one horizon, for example ``label_h20`` and ``long_net_h20``."""
     out: dict[str, Any] = {"label": found.label, "valid": found.valid, "end": found.end}
+    out["open_until"] = found.open_until
     for k, side in enumerate(SIDES):
         out[f"{side}_end"] = found.side_end[:, k]
         out[f"{side}_touch"] = found.touch[:, k]

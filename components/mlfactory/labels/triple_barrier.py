@@ -29,6 +29,8 @@ PROFIT: Final = 1
 STOP: Final = -1
 TIME: Final = 0
 UNKNOWN: Final = -1
+_OPEN: Final = 2
+"""touch of a trade whose exit is not known: still open, or two touches whose order cannot be told"""
 
 _STOP_FIRST, _INVALID, _NEAREST = 0, 1, 2
 POLICIES: Final = {"stop_first": _STOP_FIRST, "invalid": _INVALID, "nearest": _NEAREST}
@@ -48,6 +50,9 @@ class Outcome:
     valid: Bools
     end: Int32s
     """last bar that the row's outcome depends on: the later end of the two trades; -1 where invalid"""
+    open_until: Int32s
+    """the same, but where the outcome is not known, the last bar over which a trade of the row was followed; -1 where
+    no trade was opened"""
     side_end: Int32s
     touch: Int8s
     """1 profit, -1 stop, 0 time limit"""
@@ -138,7 +143,8 @@ def triple_barrier(
             (sign, code),
             out,
         )
-    label, valid = _first_wins(side_end, touch)
+    open_until = side_end.max(axis=0)
+    label, valid = _first_wins(touch)
     both = np.flatnonzero(valid & (touch == PROFIT).all(axis=0))
     reward = barrier.take_profit * unit[both] + cost[both]
     order = _order(side_end[:, both], bars.open, entry[both] + reward, entry[both] - reward, code)
@@ -146,7 +152,7 @@ def triple_barrier(
     blank = np.flatnonzero(~valid)
     label[blank], side_end[:, blank], touch[:, blank], money[:, :, blank] = 0, UNKNOWN, TIME, np.nan
     end = np.maximum(side_end[LONG], side_end[SHORT])
-    return Outcome(label, valid, end, side_end.T, touch.T, *(values.T for values in money))
+    return Outcome(label, valid, end, open_until, side_end.T, touch.T, *(values.T for values in money))
 
 
 def _limits(bars: Bars, priced: Bools, max_bars: int, max_gap: int) -> Ints:
@@ -216,14 +222,16 @@ def _touched(opened: float, high: float, low: float, levels: Any, rules: Any) ->
 
 @kernel
 def _follow(series: Any, per_bar: Any, distance: Any, rules: Any, out: Any) -> None:
-    """Follow the long (sign 1) or short (-1) trade of every bar; ``end`` is -1 where it is not known."""
+    """Follow the long (sign 1) or short (-1) trade of every bar; ``end`` is -1 where none can be opened."""
     opened, high, low, close, blocks = series
     entry, limit, unit, cost = per_bar
     take_profit, stop_loss, max_bars = distance
     sign = rules[0]
     end, touch, money = out
     for t in range(len(limit)):
-        end[t], price, last = UNKNOWN, entry[t], limit[t]
+        end[t], touch[t], price, last = UNKNOWN, _OPEN, entry[t], limit[t]
+        if last == UNKNOWN:
+            continue
         reward, risk = take_profit * unit[t] + cost[t], stop_loss * unit[t]
         levels = (price + reward, price - risk) if sign > 0 else (price + risk, price - reward)
         bar, highest, lowest = _pass_quiet(high, low, blocks, levels, t + 1, last)
@@ -232,19 +240,20 @@ def _follow(series: Any, per_bar: Any, distance: Any, rules: Any, out: Any) -> N
             which, fill = _touched(opened[bar], high[bar], low[bar], levels, rules)
             # of the bar that ends the trade, only the open and the fill are sure to have come before the exit
             highest, lowest = max(highest, opened[bar], fill), min(lowest, opened[bar], fill)
+        end[t] = min(bar, last)
         timed_out = which == _NEITHER and last == t + max_bars
         if timed_out or which in (_UPPER, _LOWER):
             below, above = max(price - lowest, 0.0) / price, max(highest - price, 0.0) / price
-            end[t], touch[t] = min(bar, last), which * sign
+            touch[t] = which * sign
             money[0, t] = fill
             money[1, t] = (sign * (fill - price) - cost[t]) / price
             money[2, t] = below if sign > 0 else above
             money[3, t] = above if sign > 0 else below
 
 
-def _first_wins(side_end: Int32s, touch: Int8s) -> tuple[Int8s, Bools]:
-    """Label each row by the trade that reaches its profit barrier, and tell which rows have both ends known."""
-    valid = (side_end[LONG] != UNKNOWN) & (side_end[SHORT] != UNKNOWN)
+def _first_wins(touch: Int8s) -> tuple[Int8s, Bools]:
+    """Label each row by the trade that reaches its profit barrier, and tell which rows have both exits known."""
+    valid = (touch != _OPEN).all(axis=0)
     won = touch == PROFIT
     return won[LONG].astype(np.int8) - won[SHORT].astype(np.int8), valid
 
