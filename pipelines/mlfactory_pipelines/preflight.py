@@ -118,6 +118,7 @@ def fewest_rows(plan: Plan, bar_minutes: int) -> tuple[int, int]:
     from mlfactory.common.splits import MIN_ROWS
     from mlfactory.dataset.feature_sets import feature_sets, timeframes
     from mlfactory.dataset.params import Params as Dataset
+    from mlfactory.dataset.parts import splits
     from mlfactory.features.compute import plan as choose
     from mlfactory.features.params import Params as Features
     from mlfactory.features.registry import load
@@ -137,10 +138,12 @@ def fewest_rows(plan: Plan, bar_minutes: int) -> tuple[int, int]:
     own = {str(name): chosen for name, chosen in data.feature_sets.items()}
     used = {name for names in feature_sets(columns, own).values() for name in names}
     warm_up = max(column.lookback for column in chosen.columns if column.name in used) - 1
-    trained = (1 - data.test_fraction) * (1 - 1 / data.n_folds)  # share of all rows that a fold trains on
+    blocks, folds = splits(data)
+    block = (1 - data.test_fraction) / blocks  # share of all rows
+    trained = block * min(len(fold.train) for fold in folds)
     shares = [
         data.test_fraction,
-        (1 - data.test_fraction) / data.n_folds,
+        block * min(len(fold.held_out) for fold in folds),
         trained * (data.inner_fraction or 1),
     ]
     return warm_up, math.ceil(data.stride * MIN_ROWS / min(shares))

@@ -1,4 +1,4 @@
-"""What each model reads: feature set, scaling and selection, by family or by model; the model's word counts."""
+"""How each model reads: feature set, scaling, selection, weights; by family or by model, the model's word counts."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -39,8 +39,8 @@ def checked(stated: Mapping[str, Any], models: Sequence[str]) -> dict[str, Tree]
 def of(reading: Mapping[str, Tree], model: str) -> Tree:
     """Join what is stated for a model's family and for the model itself; empty where nothing is."""
     own, shared = reading.get(model, {}), reading.get(registry.family_of(model), {})
-    selection = {**shared.get("selection", {}), **own.get("selection", {})}
-    return {**shared, **own, **({"selection": selection} if selection else {})}
+    parts = {key: {**shared.get(key, {}), **own.get(key, {})} for key in ("selection", "weights")}
+    return {**shared, **own, **{key: part for key, part in parts.items() if part}}
 
 
 def assign(dataset: Tree, reading: Mapping[str, Tree], models: Iterable[str]) -> None:

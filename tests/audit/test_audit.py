@@ -12,9 +12,9 @@ from tests.conftest import make_bars
 from mlfactory.audit import chain
 from mlfactory.audit.audit import audit
 from mlfactory.audit.params import Params
-from mlfactory.common.bars import Bars
+from mlfactory.common.bars import Bars, Floats, Ints
 from mlfactory.common.errors import InputError
-from mlfactory.common.weights import sample_weights
+from mlfactory.common.weights import Spans, uniqueness
 from mlfactory.features.registry import EXTRA_FOLDERS
 
 PLANTED = '''
@@ -156,8 +156,20 @@ def test_a_label_that_reads_beyond_its_end_is_caught(short: Bars, monkeypatch: p
     assert {rows[name]["verdict"] for name in ("label_h20", "long_net_h20", "uniqueness_h20")} == {"failed"}
 
 
-def test_a_weight_that_knows_all_rows_is_caught(short: Bars, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chain, "uniqueness", sample_weights)  # divides by the mean over every row
+def over_the_mean(start: Ints, end: Ints, unfinished: Spans) -> Floats:
+    unique = uniqueness(start, end, unfinished)
+    return unique / unique.mean()
+
+
+def without_open_labels(start: Ints, end: Ints, unfinished: Spans) -> Floats:
+    return uniqueness(start, end)
+
+
+@pytest.mark.parametrize("leak", [over_the_mean, without_open_labels])
+def test_a_weight_that_knows_later_rows_is_caught(
+    leak: Any, short: Bars, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chain, "uniqueness", leak)
     rows = verdicts(short, settings(features={"groups": ["temporal"]}))
     assert {name for name, row in rows.items() if row["verdict"] == "failed"} == {"uniqueness_h20"}
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from skfolio.model_selection import CombinatorialPurgedCV, WalkForward
 
 from mlfactory.common.errors import InputError
 from mlfactory.common.splits import (
@@ -19,6 +20,7 @@ from mlfactory.common.splits import (
     inner_codes,
     k_fold,
     meets,
+    path_numbers,
     paths,
     refit_codes,
     walk_forward,
@@ -194,3 +196,71 @@ def test_a_label_that_ends_before_its_event_is_an_error() -> None:
             np.array([3, 7]), np.array([4, 5]), np.zeros(2, np.int64), [Split((0,), ())],
             embargo=0, inner_fraction=0.0,
         )  # fmt: skip
+
+
+# Against skfolio, whose purge is a constant number of rows: labels of constant length.
+
+LENGTH = 3
+
+
+@pytest.mark.parametrize(("n_blocks", "held_out"), [(5, 2), (6, 2), (8, 3), (10, 8)])
+@pytest.mark.parametrize("embargo", [0, 4])
+def test_combinatorial_folds_of_constant_spans_are_those_of_skfolio(
+    n_blocks: int, held_out: int, embargo: int
+) -> None:
+    start = np.arange(n_blocks * 30)
+    splits = combinatorial(n_blocks, held_out)
+    codes = fold_codes(
+        start, start + LENGTH, blocks(len(start), n_blocks), splits, embargo=embargo, inner_fraction=0.0
+    )
+    theirs = CombinatorialPurgedCV(n_blocks, held_out, purged_size=LENGTH, embargo_size=embargo)
+    assert theirs.n_splits == len(splits)
+    for code, (train, tests) in zip(codes.T, theirs.split(start[:, None]), strict=True):
+        assert np.flatnonzero(code == TRAIN).tolist() == train.tolist()
+        assert np.flatnonzero(code == HELD_OUT).tolist() == np.sort(np.concatenate(tests)).tolist()
+
+
+@pytest.mark.parametrize(("n_blocks", "held_out"), [(5, 2), (6, 2), (8, 3)])
+def test_paths_are_those_of_skfolio(n_blocks: int, held_out: int) -> None:
+    splits = combinatorial(n_blocks, held_out)
+    theirs = CombinatorialPurgedCV(n_blocks, held_out, purged_size=0, embargo_size=0)
+    table = paths(splits)
+    assert len(table) == theirs.n_test_paths
+    for split, (ours, path_of_block) in enumerate(zip(splits, theirs.get_path_ids(), strict=True)):
+        assert [table[path, block] for block, path in zip(ours.held_out, path_of_block, strict=True)] == [
+            split
+        ] * held_out
+
+
+def test_path_numbers_say_of_rows_what_the_table_says_of_blocks() -> None:
+    splits, block = combinatorial(6, 2), blocks(60, 6)
+    held = np.array([[b in split.held_out for split in splits] for b in block])
+    number, table = path_numbers(held), paths(splits)
+    for row, split in np.argwhere(held):
+        assert table[number[row, split], block[row]] == split
+    assert (number[~held] == -1).all()
+
+
+@pytest.mark.parametrize("train_blocks", [None, 2])
+def test_walk_forward_folds_of_constant_spans_are_those_of_skfolio(train_blocks: int | None) -> None:
+    start, splits = np.arange(240), walk_forward(5, train_blocks)
+    codes = fold_codes(start, start + LENGTH, blocks(240, 6), splits, embargo=0, inner_fraction=0.0).T[
+        (train_blocks or 1) - 1 :
+    ]
+    theirs = WalkForward(
+        test_size=40,
+        train_size=40 * (train_blocks or 1) - LENGTH,
+        purged_size=LENGTH,
+        expand_train=train_blocks is None,
+    )
+    for code, (train, test) in zip(codes, theirs.split(start[:, None]), strict=True):
+        assert np.flatnonzero(code == TRAIN).tolist() == train.tolist()
+        assert np.flatnonzero(code == HELD_OUT).tolist() == test.tolist()
+
+
+def test_a_fold_in_time_states_its_embargo_in_minutes() -> None:
+    start = np.arange(200)
+    with pytest.raises(InputError, match=r"embargo of 500 minutes; .* or a shorter embargo"):
+        fold_codes(
+            start, start + 2, blocks(200, 5), k_fold(5), embargo=500, inner_fraction=0.2, unit="minutes"
+        )

@@ -19,13 +19,21 @@ from mlfactory.common.raw_bars import depths, read_raw_bars
 from mlfactory.common.splits import HELD_OUT, INNER, REFIT, TRAIN, UNUSED
 from mlfactory.dataset.feature_sets import timeframes
 from mlfactory.dataset.params import Params
-from mlfactory.dataset.parts import Labels, Rows, build_index
+from mlfactory.dataset.parts import Embargo, Labels, Rows, build_index
 
 Made = tuple[Case, Path]
 SCHEMES: dict[str, dict[str, Any]] = {
     "kfold": {},
     "expanding": {"scheme": "walk_forward"},
     "rolling": {"scheme": "walk_forward", "train_blocks": 2},
+    "combinatorial": {"scheme": "combinatorial", "n_folds": 4},
+    "by time": {"purge_by": "time", "embargo_minutes": 50},
+    "combinatorial by time": {
+        "scheme": "combinatorial",
+        "n_folds": 4,
+        "purge_by": "time",
+        "embargo_minutes": 50,
+    },
 }
 
 
@@ -34,20 +42,24 @@ def touching(index: Index, horizon: int, fold: int, embargo: int) -> int:
     count = 0
     for fitted, kept in ((TRAIN, HELD_OUT), (INNER, HELD_OUT), (TRAIN, INNER)):
         rows, held = index.rows(horizon, fold, fitted), index.rows(horizon, fold, kept)
-        start, end = index.bar[rows][:, None], index.end[horizon][rows][:, None]
-        first, last = index.bar[held], index.end[horizon][held]
-        if fold == REFIT and kept == HELD_OUT:
-            last = np.full(len(held), len(index) * 10)
-        count += int(((start <= last + embargo) & (end >= first)).sum())
+        locked = fold == REFIT and kept == HELD_OUT
+        (start, end), first = index.spans(horizon, rows), index.bar[held]
+        first, last = (first, np.full(len(held), 10**12)) if locked else index.spans(horizon, held)
+        if locked and index.by_time:
+            first = index.minute[held]
+        # nothing that is trained on follows the inner part, whose embargo is therefore of no account
+        reach = last + (embargo if kept == HELD_OUT and not locked else 0)
+        count += int(((start[:, None] <= reach) & (end[:, None] >= first)).sum())
     return count
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_no_training_span_meets_a_held_out_span(case: Case, scheme: str) -> None:
     index = read_index(case.make(**SCHEMES[scheme]) / "index")
-    assert index.facts["embargo_bars"] == 50
+    assert index.embargo == 50
+    assert index.by_time == ("time" in scheme)
     for h in index.horizons:
-        for fold in (*range(3), REFIT):
+        for fold in (*range(index.n_folds), REFIT):
             assert touching(index, h, fold, embargo=50) == 0
 
 
@@ -55,11 +67,74 @@ def test_no_training_span_meets_a_held_out_span(case: Case, scheme: str) -> None
 def test_no_training_row_lies_in_the_seal_of_its_fold(case: Case, scheme: str) -> None:
     index = read_index(case.make(**SCHEMES[scheme]) / "index")
     for h in index.horizons:
-        for fold in (*range(3), REFIT):
+        for fold in (*range(index.n_folds), REFIT):
             sealed = index.sealed(h, fold)
             assert sealed[index.rows(h, fold, HELD_OUT)].all()
             assert not sealed[index.rows(h, fold, TRAIN)].any()
             assert not sealed[index.rows(h, fold, INNER)].any()
+
+
+def test_combinatorial_folds_hold_out_every_choice_and_every_row_equally_often(case: Case) -> None:
+    index = read_index(case.make(scheme="combinatorial", n_folds=4, held_out_blocks=2) / "index")
+    assert (index.n_folds, index.facts["scheme"]) == (6, "combinatorial")
+    for h in index.horizons:
+        held = index.code[h][:, :6] == HELD_OUT
+        assert set(held.sum(axis=1)) == {0, 3}
+        assert len(np.unique(held[held.any(axis=1)], axis=0)) == 4  # blocks
+        # training goes on between two held-out blocks that are apart
+        apart = index.code[h][:, 1]
+        first, last = np.flatnonzero(apart == HELD_OUT)[[0, -1]]
+        assert np.isin(apart[first:last], (TRAIN, INNER)).sum() > 50
+        assert len(index.sealed_bars(h, 1)) == 2
+
+
+def test_the_default_embargo_in_time_covers_the_longest_label_as_it_came(case: Case) -> None:
+    index = read_index(case.make(purge_by="time", n_folds=2) / "index")
+    longest = 0
+    for h in index.horizons:
+        rows = np.flatnonzero(index.label[h] >= 0)
+        start, end = index.spans(h, rows)
+        longest = max(longest, int((end - start).max()))
+    assert index.embargo == longest > 50
+
+
+def test_purging_by_time_and_by_position_agree_without_an_embargo_that_spans_a_halt(case: Case) -> None:
+    by_bar = read_index(case.make("bar", embargo_bars=1) / "index")
+    by_time = read_index(case.make("time", purge_by="time", embargo_minutes=1) / "index")
+    for h in by_bar.horizons:
+        differ = (by_bar.code[h] != by_time.code[h]).sum()
+        assert differ <= 2 * by_bar.n_folds  # an absent minute, or the inner part one row longer
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        (
+            {"embargo_minutes": 5},
+            "embargo_minutes is 5, but spans are compared by position: give dataset.embargo_bars",
+        ),
+        (
+            {"purge_by": "time", "embargo_bars": 5},
+            "embargo_bars is 5, but .* by time: give dataset.embargo_minutes",
+        ),
+        ({"train_blocks": 2}, "train_blocks is 2: only the scheme walk_forward has it; it is kfold"),
+        ({"held_out_blocks": 3}, "held_out_blocks is 3: only the scheme combinatorial has it"),
+        ({"scheme": "combinatorial", "held_out_blocks": 3}, "held_out_blocks is 3 of 3 blocks"),
+        (
+            {"scheme": "combinatorial", "n_folds": 20, "held_out_blocks": 10},
+            "n_folds 20 and held_out_blocks 10 make 184,756 folds, .* at most 500",
+        ),
+        ({"embargo_bars": 5000}, r"horizon 5: fold 1 of 3 keeps 0 training rows .* an embargo of 5000 bars"),
+        (
+            {"purge_by": "time", "embargo_minutes": 90_000},
+            r"horizon 5: fold 1 of 3 keeps 0 training rows .* an embargo of 90000 minutes",
+        ),
+    ],
+)
+def test_folds_that_cannot_be_made_are_one_clear_error(case: Case, params: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        case.make(**params)
+    assert not (case.folder / "out" / "index").exists()
 
 
 def test_that_check_catches_an_embargo_that_is_too_short(case: Case) -> None:
@@ -114,14 +189,28 @@ def test_other_prices_in_the_locked_test_leave_the_index(made: Made, tmp_path: P
 def test_those_checks_catch_an_index_that_keeps_labels_reaching_into_the_test(made: Made) -> None:
     index = read_index(made[1] / "index")
     label = {h: np.where(index.label[h] < 0, 1, index.label[h]) for h in index.horizons}
-    rows = Rows(index.bar, index.minute, index.segment, index.session, index.event, len(index) - 1)
+    rows = Rows(
+        index.bar,
+        index.minute,
+        index.segment,
+        index.session,
+        index.log_return,
+        index.event,
+        len(index) - 1,
+    )
     kept = {
         h: Labels(
-            label[h], np.ones(len(index), np.bool_), index.bar + 3, index.long_net[h], index.short_net[h]
+            label[h],
+            np.ones(len(index), np.bool_),
+            index.bar + 3,
+            index.bar + 3,
+            (index.bar + 3)[:, None].repeat(2, axis=1),
+            index.long_net[h],
+            index.short_net[h],
         )
         for h in index.horizons
     }
-    leaky = build_index(rows, kept, 5, Params(n_folds=2))
+    leaky = build_index(rows, kept, Embargo(5, by_time=False), Params(n_folds=2))
     test_row = index.facts["test_row"]
     assert (leaky.label[20][test_row:-4] != -1).any()
     assert (index.label[20][test_row:] == -1).all()

@@ -8,6 +8,7 @@ import pytest
 from tests.conftest import TOY, make_bars
 
 from mlfactory.common.bars import Bars, Floats
+from mlfactory.common.weights import NO_SPANS, uniqueness
 from mlfactory.labels.params import Barrier
 from mlfactory.labels.triple_barrier import (
     LONG,
@@ -180,6 +181,31 @@ def test_a_trade_that_is_still_open_is_followed_to_the_last_bar() -> None:
     assert np.flatnonzero(~opened).tolist() == [*range(14), 899]
     np.testing.assert_array_equal(part.open_until[opened], np.minimum(whole.open_until[:900][opened], 899))
     assert 10 < (opened & ~part.valid).sum() <= 60
+
+
+def worth(found: Outcome, *, unfinished: bool = True) -> Floats:
+    """Average uniqueness of the rows with a known outcome; NaN elsewhere."""
+    rows, others = np.flatnonzero(found.valid), np.flatnonzero(~found.valid & (found.open_until >= 0))
+    spans = (others + 1, found.open_until[others].astype(np.int64)) if unfinished else NO_SPANS
+    out = np.full(len(found.valid), np.nan)
+    out[rows] = uniqueness(rows + 1, found.end[rows].astype(np.int64), spans)
+    return out
+
+
+@every_policy
+@pytest.mark.parametrize("barrier", [TIGHT, Barrier(take_profit=0.5, stop_loss=0.4, max_bars=40)])
+def test_appended_bars_never_change_the_uniqueness_of_a_finished_row(policy: str, barrier: Barrier) -> None:
+    bars = make_bars(1500, seed=5)
+    whole = worth(follow(bars, barrier, policy=policy))
+    for n in range(300, 1400, 43):
+        part = follow(bars[:n], barrier, policy=policy)
+        assert whole[:n][part.valid].tobytes() == worth(part)[part.valid].tobytes()
+
+
+def test_that_law_catches_weights_that_leave_unfinished_labels_out() -> None:
+    bars = make_bars(1500, seed=5)
+    whole, part = follow(bars), follow(bars[:429])
+    assert (worth(whole)[:429] != worth(part, unfinished=False))[part.valid].any()
 
 
 def test_the_law_catches_a_unit_that_peeks_beyond_the_end() -> None:

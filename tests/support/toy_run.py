@@ -20,6 +20,7 @@ from mlfactory.common.splits import (
     TRAIN,
     Split,
     blocks,
+    combinatorial,
     fold_codes,
     k_fold,
     walk_forward,
@@ -129,7 +130,7 @@ class ToyRun:
     def content(self) -> Index:
         test_start = int(self.rows * 0.75)
         event = np.arange(self.rows) % self.stride == 0
-        label, end, long_net, short_net, code = {}, {}, {}, {}, {}
+        label, end, exits, long_net, short_net, code = {}, {}, {}, {}, {}, {}
         for h in self.horizons:
             truth, ends = self.truth[h], self.ends(h)
             development = np.flatnonzero(event & (ends < test_start))
@@ -150,6 +151,7 @@ class ToyRun:
             codes[test, -1] = HELD_OUT
             label[h] = np.where(known, truth["label"], -1).astype(np.int8)
             end[h] = np.where(known, ends, -1)
+            exits[h] = np.where(known[:, None], np.column_stack([truth["long_end"], truth["short_end"]]), -1)
             long_net[h] = np.where(known, truth["long_net"], np.nan)
             short_net[h] = np.where(known, truth["short_net"], np.nan)
             code[h] = codes
@@ -158,18 +160,23 @@ class ToyRun:
             minute=self.minute,
             segment=np.zeros(self.rows, np.int64),
             session=self.session,
+            log_return=np.where(np.arange(self.rows) < test_start, 1e-4, np.nan),
             event=event,
             horizons=self.horizons,
             n_folds=self.folds,
             label=label,
             end=end,
+            open_until=end,
+            exit=exits,
             long_net=long_net,
             short_net=short_net,
             code=code,
         )
 
     def parts(self, events: int) -> tuple[np.ndarray, list[Split]]:
-        """Block of each development event, and the splits."""
+        """Block of each development event, and the splits; combinatorial ones are six, two out of four blocks each."""
+        if self.scheme == "combinatorial":
+            return blocks(events, 4), combinatorial(4, 2)
         if self.scheme == "kfold":
             return blocks(events, self.folds), k_fold(self.folds)
         return blocks(events, self.folds + 1), walk_forward(self.folds)
@@ -270,7 +277,8 @@ class ToyRun:
         parts = [self.content.rows(h, k, HELD_OUT) for k in folds]
         row = np.concatenate(parts)
         if model == "lstm":
-            row, parts = row[5:], [parts[0][5:], *parts[1:]]  # the first rows have no full window
+            parts = [part[part > row[4]] for part in parts]  # the first rows have no full window
+            row = np.concatenate(parts)
         fold = np.repeat(list(folds), [len(p) for p in parts])
         return Predictions(row, self.minute[row], fold, self.predict(model, h)[row], model, FAMILY[model], h)
 

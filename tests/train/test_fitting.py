@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from toy_models import toy
-from toy_training import COLUMNS, EMBARGO, HORIZON, TIMEFRAMES, Data
+from toy_training import EMBARGO, HORIZON, TIMEFRAMES, Data
 
 from mlfactory.common.artifacts import sha256
 from mlfactory.common.errors import InputError
 from mlfactory.common.multi_resolution import BarWindows
 from mlfactory.common.scaling import Scaler
 from mlfactory.common.splits import HELD_OUT, INNER, REFIT, TRAIN, clear_of
-from mlfactory.models.bundle import Bundle, Columns, Contract, Inputs, steps_of
+from mlfactory.models.bundle import Bundle, Inputs, steps_of
 from mlfactory.models.registry import load_model, models
-from mlfactory.train.fitting import FoldRows, fit_fold, fold_rows, row_weights
+from mlfactory.train.fitting import FoldRows, fit_fold, fold_rows
 
 TRAINED = [name for name, info in models().items() if info.feature_set != "probabilities"]
 EVERY_MODEL = pytest.mark.parametrize("name", TRAINED)
@@ -204,37 +204,6 @@ def test_a_model_that_does_not_stop_early_learns_from_the_validation_rows(
     train, inner = len(rows.train), len(rows.inner)
     assert seen == [(train, inner) if stops else (train + inner, None)]
     assert fit.facts["train_rows"] == seen[0][0]
-
-
-def test_rows_weigh_what_their_spans_have_to_themselves_and_classes_what_they_have_in_rows() -> None:
-    # bars 100-103 and 102-103 share two bars; 140-143 and 150-150 stand alone
-    start, end = np.array([100, 102, 140, 150]), np.array([103, 103, 143, 150])
-    unique = np.array([(1 + 1 + 0.5 + 0.5) / 4, 0.5, 1.0, 1.0])
-    one_class = row_weights(start, end, np.zeros(4, np.int8))
-    np.testing.assert_allclose(one_class, unique / unique.mean(), rtol=1e-12)
-    two = row_weights(start, end, np.array([2, 2, 0, 0], np.int8))
-    np.testing.assert_allclose(two, [1.2, 0.8, 1.0, 1.0], rtol=1e-12)
-
-
-def test_a_fold_weighs_its_rows_by_their_own_spans(data: Data) -> None:
-    seen = []
-
-    class Spy(load_model("logistic")):  # type: ignore[misc]
-        stops_early = True
-
-        def fit(self, X, y, weight, validation=None):  # type: ignore[no-untyped-def]
-            seen.extend([weight, validation.weight])
-            return super().fit(X, y, weight, validation)
-
-    contract = Contract("logistic", "classical", HORIZON, "boosting_optimal", COLUMNS, 1)
-    fit_fold(Spy(), contract, Columns.of(data.values, COLUMNS), data.index, 0)
-    rows = fold_rows(data.index, HORIZON, 0, 1)
-    for part, weight in zip((rows.train, rows.inner), seen, strict=True):
-        own = row_weights(
-            data.index.bar[part], data.index.end[HORIZON][part], data.index.label[HORIZON][part]
-        )
-        np.testing.assert_array_equal(weight, own)
-        assert np.ptp(weight) > 0.1
 
 
 def test_windows_longer_than_the_training_side_are_an_error(data: Data) -> None:

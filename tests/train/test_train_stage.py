@@ -143,7 +143,9 @@ def test_a_model_of_several_timeframes_is_trained_saved_and_served(windowed: Tra
     row, probability = bundle.predict(data.raw, data.index.segment, np.arange(len(data.index)))
     np.testing.assert_array_equal(row, np.flatnonzero(full))
     same = np.isin(row, predicted.row)
-    np.testing.assert_array_equal(probability[same], predicted.probability)
+    np.testing.assert_allclose(probability[same], predicted.probability, rtol=1e-12)
+    _, served = bundle.predict(data.raw, data.index.segment, predicted.row)
+    np.testing.assert_array_equal(served, predicted.probability)
 
 
 def test_its_contract_states_timeframes_channels_and_steps(windowed: Trained, data: Data) -> None:

@@ -30,8 +30,8 @@ _FUTURE: Final = 768  # corrupted bars: half a day of minutes, so that slow colu
 _FEWEST: Final = 200  # bars without which hardly a column has a value
 _SHOWN: Final = 800  # points of the figure
 _WEIGHTS: Final = (
-    "Weights are audited as average uniqueness over every finished label; training divides them by their mean over a "
-    "fold's rows, a factor that all rows share, and age decay, where it is chosen, counts from the fold's last row."
+    "Weights are audited as average uniqueness of every finished label beside finished and open ones; training divides "
+    "them by their mean over a fold's rows, and age decay, where it is chosen, counts from the fold's last row."
 )
 _KEYS: Final = (
     "timestamp, row, segment and session are keys, not columns: they count from where the file starts. Trade ends are "

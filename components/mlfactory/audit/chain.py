@@ -181,17 +181,14 @@ class Chain:
 
     def _weights(self, bars: Bars, names: Names) -> Iterator[Part]:
         for h, found in follow(bars, self.barriers, self.settings.labels).items():
-            longest = self.barriers[h].max_bars
-            rows = np.flatnonzero(found.valid)
+            until = found.open_until.astype(np.int64)
+            rows, others = np.flatnonzero(found.valid), np.flatnonzero(~found.valid & (until >= 0))
             unique = np.full(len(bars), np.nan)
-            end = found.end.astype(np.int64)
-            unique[rows] = uniqueness(rows, end[rows])
-            # a span that covers a bar of the row's own may begin as late as its end, and last as long as any
-            final = np.where(found.valid & (end + longest < len(bars)), end + longest, NEVER)
-            needed = self.settings.labels.lookback + longest
+            unique[rows] = uniqueness(rows + 1, until[rows], (others + 1, until[others]))
+            needed = self.settings.labels.lookback + self.barriers[h].max_bars
             column = Column("weights", f"horizon {h}", f"uniqueness_h{h}", needed, _CUMULATIVE)
-            yield Part((column,), unique[None], final)
+            yield Part((column,), unique[None], np.where(found.valid, until, NEVER))
 
 
 def _is_position(name: str, values: NDArray[Any]) -> bool:
-    return values.dtype == np.int32 and "end_h" in name
+    return values.dtype == np.int32 and ("end_h" in name or name.startswith("open_until"))

@@ -24,7 +24,7 @@ from mlfactory.common.artifacts import (
 )
 from mlfactory.common.bars import minutes, timestamps
 from mlfactory.common.errors import InputError
-from mlfactory.common.splits import HELD_OUT, REFIT
+from mlfactory.common.splits import HELD_OUT, INNER, REFIT, TRAIN, path_numbers
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -32,7 +32,10 @@ Floats = NDArray[np.float64]
 
 UNKNOWN = -1
 """label or span end of a row whose outcome is unknown or locked away"""
+LAST = int(np.iinfo(np.int64).max)
+"""bar position that no bar is beyond"""
 _ROWS = "rows.parquet"
+_EXITS = ("long_end", "short_end")
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class Index:
     segment: Ints
     session: Ints
     """date of the session, in days since the epoch"""
+    log_return: Floats
+    """from the close before to the bar's close, NaN in the locked test"""
     event: Bools
     """rows that are trained on and predicted; the others only fill windows"""
     horizons: tuple[int, ...]
@@ -54,6 +59,11 @@ class Index:
     """per horizon: 0 short, 1 flat, 2 long, -1 unknown or locked"""
     end: Mapping[int, Ints]
     """per horizon: bar position of the last bar that the label has seen, -1 likewise"""
+    open_until: Mapping[int, Ints]
+    """per horizon: last bar before the locked test over which a trade of the row was open, its outcome known or not; -1
+    where none was opened and in the test"""
+    exit: Mapping[int, Ints]
+    """per horizon: shape (n, 2), bar position at which the long and the short trade end, -1 like ``end``"""
     long_net: Mapping[int, Floats]
     """per horizon: return of the long trade after costs, NaN likewise"""
     short_net: Mapping[int, Floats]
@@ -61,7 +71,8 @@ class Index:
     """per horizon: shape (n, n_folds + 1), codes of ``mlfactory.common.splits``; the last column is the
     refit, whose held-out rows are the locked test"""
     facts: Provenance = field(default_factory=dict)
-    """provenance: ``embargo_bars``, ``scheme``, ``bar_minutes``, ``instrument`` and others"""
+    """provenance: ``scheme``, ``bar_minutes``, ``instrument``, and ``embargo_bars`` or, where spans are compared by
+    time, ``embargo_minutes``"""
 
     def __len__(self) -> int:
         return len(self.bar)
@@ -94,19 +105,60 @@ class Index:
     def sealed_bars(self, horizon: int, fold: int) -> list[tuple[int, int]]:
         """Closed intervals of bar positions that a fold's model may not read.
 
-        They run from the first held-out row to the end of the last held-out span and its embargo; for the
-        refit, to the end of the data.
+        Each runs from the first of consecutive held-out rows to the end of their last span and its embargo; for the
+        refit, to the end of the data. Held-out rows are consecutive where the fold learns from no row between them.
 
         Raises:
             InputError: the index has no such horizon or fold.
         """
-        held = self._column(horizon, fold) == HELD_OUT
-        if not held.any():
+        code = self._column(horizon, fold)
+        held = np.flatnonzero(code == HELD_OUT)
+        if not len(held):
             return []
-        first = int(self.bar[held].min())
         if fold == REFIT:
-            return [(first, np.iinfo(np.int64).max)]
-        return [(first, int(self.end[horizon][held].max()) + int(self.facts["embargo_bars"]))]
+            return [(int(self.bar[held[0]]), LAST)]
+        learned = np.cumsum((code == TRAIN) | (code == INNER))[held]
+        runs = np.split(held, np.flatnonzero(np.diff(learned)) + 1)
+        return [self.seal(horizon, run) for run in runs]
+
+    def seal(self, horizon: int, rows: Ints) -> tuple[int, int]:
+        """Closed interval of bar positions from the first of some rows to the end of their spans and the embargo."""
+        first, last = int(self.bar[rows].min()), int(self.end[horizon][rows].max())
+        if not self.by_time:
+            return first, last + self.embargo
+        free = int(np.searchsorted(self.minute, self._minute_of(last) + self.embargo, side="right"))
+        return first, int(self.bar[free]) - 1 if free < len(self) else LAST
+
+    @property
+    def by_time(self) -> bool:
+        """Whether spans are compared by time, in minutes, instead of bar positions."""
+        return "embargo_minutes" in self.facts
+
+    @property
+    def embargo(self) -> int:
+        """Bars, or minutes where spans are compared by time, that follow each held-out span."""
+        return int(self.facts["embargo_minutes" if self.by_time else "embargo_bars"])
+
+    def spans(self, horizon: int, rows: Ints) -> tuple[Ints, Ints]:
+        """Start and end of the labels of ``rows``, as purging compares them: bar positions, or minutes."""
+        start, end = self.bar[rows], self.end[horizon][rows]
+        return (self._minute_of(start), self._minute_of(end)) if self.by_time else (start, end)
+
+    def _minute_of(self, bar: Any) -> Any:
+        """Open time of bars between two rows of one segment: each of them is a row."""
+        return self.minute[np.searchsorted(self.bar, bar)]
+
+    def path(self, horizon: int, row: Ints, fold: Ints) -> Ints:
+        """Number the path that each held-out prediction belongs to; 0 where a row is held out once.
+
+        A path predicts every development row once; combinatorial splits have as many as they hold a row out.
+
+        Args:
+            horizon: bars.
+            row: shape (m,); matrix rows.
+            fold: shape (m,); folds that hold them out.
+        """
+        return path_numbers(self.code[horizon][:, : self.n_folds] == HELD_OUT)[row, fold]
 
     def _column(self, horizon: int, fold: int) -> NDArray[np.uint8]:
         if horizon not in self.code:
@@ -123,11 +175,15 @@ def write_index(path: Path, index: Index, facts: Provenance) -> None:
         "timestamp": timestamps(index.minute),
         "segment": index.segment,
         "session": index.session,
+        "log_return": index.log_return,
         "event": index.event,
     }
     for h in index.horizons:
         columns[f"label_h{h}"] = index.label[h]
         columns[f"end_h{h}"] = index.end[h]
+        columns[f"open_until_h{h}"] = index.open_until[h]
+        for side, name in enumerate(_EXITS):
+            columns[f"{name}_h{h}"] = index.exit[h][:, side]
         columns[f"long_net_h{h}"] = index.long_net[h]
         columns[f"short_net_h{h}"] = index.short_net[h]
         for fold in (*range(index.n_folds), REFIT):
@@ -164,11 +220,14 @@ def read_index(path: Path) -> Index:
         minute=minutes(frame["timestamp"]),
         segment=column("segment", np.int64),
         session=column("session", np.int64),
+        log_return=column("log_return", np.float64),
         event=column("event", np.bool_),
         horizons=horizons,
         n_folds=n_folds,
         label=per_horizon("label", np.int8),
         end=per_horizon("end", np.int64),
+        open_until=per_horizon("open_until", np.int64),
+        exit={h: np.column_stack([column(f"{name}_h{h}", np.int64) for name in _EXITS]) for h in horizons},
         long_net=per_horizon("long_net", np.float64),
         short_net=per_horizon("short_net", np.float64),
         code=codes,

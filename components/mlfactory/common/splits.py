@@ -29,6 +29,8 @@ HELD_OUT: Final = 3
 REFIT: Final = -1
 """the fold number of the model that is refitted on the development rows, the last of which validate it, and
 predicts the locked test"""
+COMBINATORIAL: Final = "combinatorial"
+"""the scheme whose folds hold a row out more than once"""
 MIN_ROWS: Final = 20
 """fewest rows that a fold may keep in each of its training, inner and held-out parts"""
 
@@ -69,6 +71,18 @@ def paths(splits: Sequence[Split]) -> Ints:
     n_blocks = _count_blocks(splits)
     by_block = [[i for i, split in enumerate(splits) if b in split.held_out] for b in range(n_blocks)]
     return np.array(by_block, dtype=np.int64).T
+
+
+def path_numbers(held_out: Bools) -> Ints:
+    """Number the paths of ``paths`` per row: the first split that holds a row out belongs to path 0, and so on.
+
+    Args:
+        held_out: shape (n, splits).
+
+    Returns:
+        shape (n, splits); -1 where a split does not hold the row out
+    """
+    return np.asarray(np.where(held_out, np.cumsum(held_out, axis=1) - 1, -1), np.int64)
 
 
 def blocks(n_events: int, n_blocks: int) -> Ints:
@@ -146,6 +160,7 @@ def fold_codes(
     *,
     embargo: int,
     inner_fraction: float,
+    unit: str = "bars",
 ) -> Codes:
     """Give every event its part in every split: UNUSED, TRAIN, INNER or HELD_OUT.
 
@@ -156,6 +171,7 @@ def fold_codes(
         splits: which blocks are held out and which may be trained on.
         embargo: bars (or time) after each held-out span in which no training event may start.
         inner_fraction: share of the training events that validates early stopping.
+        unit: of spans and embargo, for messages.
 
     Returns:
         shape (n, splits)
@@ -185,7 +201,7 @@ def fold_codes(
         out[k] = inner_codes(start, end, train, inner_fraction)
         for rows in held:
             out[k, rows] = HELD_OUT
-        _check_parts(out[k], f"fold {k + 1} of {len(splits)}", inner_fraction, embargo)
+        _check_parts(out[k], f"fold {k + 1} of {len(splits)}", inner_fraction, f"{embargo} {unit}")
     return out.T
 
 
@@ -194,16 +210,17 @@ def _count_blocks(splits: Sequence[Split]) -> int:
 
 
 def refit_codes(
-    start: Ints, end: Ints, test_start: int, *, embargo: int, inner_fraction: float
+    start: Ints, end: Ints, test_start: int, *, embargo: int, inner_fraction: float, unit: str = "bars"
 ) -> tuple[Bools, Codes]:
     """Part the development events for the model that predicts the locked test.
 
     Args:
         start: shape (n,), ascending; development events only.
         end: shape (n,).
-        test_start: first bar of the locked test.
-        embargo: bars; no training row follows the test or the inner part, so it only appears in an error.
+        test_start: first bar (or instant) of the locked test.
+        embargo: no training row follows the test or the inner part, so it only appears in an error.
         inner_fraction: share of the training events that validates early stopping.
+        unit: of spans and embargo, for messages.
 
     Returns:
         the events whose span ends before the test, shape (n,); and the codes, shape (n,)
@@ -214,7 +231,7 @@ def refit_codes(
     _check_spans(start, end)
     finished: Bools = end < test_start
     code = inner_codes(start, end, finished, inner_fraction)
-    _check_parts(code, "the refit", inner_fraction, embargo, held_out=False)
+    _check_parts(code, "the refit", inner_fraction, f"{embargo} {unit}", held_out=False)
     return finished, code
 
 
@@ -227,7 +244,7 @@ def _check_spans(start: Ints, end: Ints) -> None:
 
 
 def _check_parts(
-    code: Codes, where: str, inner_fraction: float, embargo: int, *, held_out: bool = True
+    code: Codes, where: str, inner_fraction: float, embargo: str, *, held_out: bool = True
 ) -> None:
     parts = {"training": TRAIN}
     if inner_fraction > 0:
@@ -239,5 +256,5 @@ def _check_parts(
         if kept < MIN_ROWS:
             raise InputError(
                 f"{where} keeps {kept} {name} rows of {len(code)} after purging by label end and an embargo "
-                f"of {embargo} bars; at least {MIN_ROWS} are needed: give more bars or fewer folds"
+                f"of {embargo}; at least {MIN_ROWS} are needed: give more bars, fewer folds or a shorter embargo"
             )

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import comb
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,11 +12,13 @@ from mlfactory.common.errors import InputError
 from mlfactory.common.index import UNKNOWN, Index
 from mlfactory.common.predictions import CLASSES
 from mlfactory.common.splits import (
+    COMBINATORIAL,
     HELD_OUT,
     MIN_ROWS,
     TRAIN,
     Split,
     blocks,
+    combinatorial,
     fold_codes,
     k_fold,
     refit_codes,
@@ -25,6 +29,8 @@ from mlfactory.dataset.params import Params
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
+MOST_FOLDS: Final = 500
+"""the index has a column per fold, and every model is fitted once per fold"""
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,7 @@ class Rows:
     minute: Ints
     segment: Ints
     session: Ints
+    log_return: Floats
     event: Bools
     test_row: int
     """first row of the locked test"""
@@ -64,12 +71,37 @@ class Labels:
     valid: Bools
     end: Ints
     """bar position"""
+    open_until: Ints
+    """bar position; -1 where no trade was opened"""
+    exit: Ints
+    """shape (n, 2); bar position at which the long and the short trade end"""
     long_net: Floats
     short_net: Floats
 
 
+@dataclass(frozen=True)
+class Embargo:
+    """How long after a held-out label no training row may start."""
+
+    length: int
+    by_time: bool
+    """in minutes, and spans are compared by time; otherwise in bars"""
+
+    @property
+    def unit(self) -> str:
+        """Unit of ``length``."""
+        return "minutes" if self.by_time else "bars"
+
+
 def choose_rows(
-    minute: Ints, segment: Ints, session: Ints, *, lookback: int, bar_minutes: int, params: Params
+    minute: Ints,
+    segment: Ints,
+    session: Ints,
+    log_return: Floats,
+    *,
+    lookback: int,
+    bar_minutes: int,
+    params: Params,
 ) -> Rows:
     """Keep the bars after the warm-up of each segment, mark the events, and lock the end away.
 
@@ -77,6 +109,7 @@ def choose_rows(
         minute: shape (bars,); open time.
         segment: shape (bars,), ascending.
         session: shape (bars,).
+        log_return: shape (bars,).
         lookback: bars that a row's columns need, its own included.
         bar_minutes: minutes per bar.
         params: stride and share of the locked test.
@@ -96,7 +129,15 @@ def choose_rows(
         )
     event = (minute[bar] // bar_minutes) % params.stride == 0
     test_row = len(bar) - round(len(bar) * params.test_fraction)
-    rows = Rows(bar, minute[bar], segment[bar], session[bar], event, min(test_row, len(bar) - 1))
+    rows = Rows(
+        bar,
+        minute[bar],
+        segment[bar],
+        session[bar],
+        log_return[bar],
+        event,
+        min(test_row, len(bar) - 1),
+    )
     for name, found in (("development", rows.development), ("locked test", rows.test)):
         if len(found) < MIN_ROWS:
             raise InputError(
@@ -107,13 +148,77 @@ def choose_rows(
 
 
 def splits(params: Params) -> tuple[int, list[Split]]:
-    """Number of blocks that the development events are cut into, and the split of each fold."""
+    """Number of blocks that the development events are cut into, and the split of each fold.
+
+    Raises:
+        InputError: a parameter of another scheme is set, or the choices of held-out blocks are none or too many.
+    """
+    _check_scheme(params)
     if params.scheme == "kfold":
         return params.n_folds, k_fold(params.n_folds)
+    if params.scheme == COMBINATORIAL:
+        return params.n_folds, combinatorial(params.n_folds, params.held_out_blocks)
     return params.n_folds + 1, walk_forward(params.n_folds, params.train_blocks or None)
 
 
-def build_index(rows: Rows, labels: Mapping[int, Labels], embargo: int, params: Params) -> Index:
+def _check_scheme(params: Params) -> None:
+    for name, scheme in (("train_blocks", "walk_forward"), ("held_out_blocks", COMBINATORIAL)):
+        value, default = getattr(params, name), Params.model_fields[name].default
+        if params.scheme != scheme and value != default:
+            raise InputError(
+                f"dataset.{name} is {value}: only the scheme {scheme} has it; it is {params.scheme}"
+            )
+    if params.scheme != COMBINATORIAL:
+        return
+    n, k = params.n_folds, params.held_out_blocks
+    if k >= n:
+        raise InputError(
+            f"dataset.held_out_blocks is {k} of {n} blocks (n_folds): nothing is left to train on"
+        )
+    if (count := comb(n, k)) > MOST_FOLDS:
+        raise InputError(
+            f"dataset.n_folds {n} and held_out_blocks {k} make {count:,} folds, each of which fits every model; at "
+            f"most {MOST_FOLDS} are allowed: choose fewer blocks, or hold out fewer at once"
+        )
+
+
+def embargo_of(params: Params, rows: Rows, labels: Mapping[int, Labels], longest: int) -> Embargo:
+    """The embargo asked for, or one that covers the longest label.
+
+    Args:
+        params: what spans are compared by, and the embargo.
+        rows: of the matrices.
+        labels: per horizon, at those rows.
+        longest: time limit of the longest label, in bars.
+
+    Raises:
+        InputError: an embargo is given in the other unit.
+    """
+    by_time = params.purge_by == "time"
+    given, other = ("minutes", "bars") if by_time else ("bars", "minutes")
+    if value := getattr(params, f"embargo_{other}"):
+        raise InputError(
+            f"dataset.embargo_{other} is {value}, but spans are compared by {params.purge_by}: give "
+            f"dataset.embargo_{given}, or change dataset.purge_by"
+        )
+    if length := int(getattr(params, f"embargo_{given}")):
+        return Embargo(length, by_time)
+    if not by_time:
+        return Embargo(longest, by_time)
+    spans = [
+        _minute_of(rows, found.end[known]) - rows.minute[known]
+        for found in labels.values()
+        if (known := _known(rows, found)).any()
+    ]
+    return Embargo(max((int(span.max()) for span in spans), default=0), by_time)
+
+
+def _minute_of(rows: Rows, bar: Ints) -> Ints:
+    """Open time of bars that lie between two rows of one segment: each of them is a row."""
+    return rows.minute[np.searchsorted(rows.bar, bar)]
+
+
+def build_index(rows: Rows, labels: Mapping[int, Labels], embargo: Embargo, params: Params) -> Index:
     """Part the rows of every horizon and blank what the locked test would tell.
 
     Every horizon holds out the same blocks of rows; within them, rows whose label is not known or reaches
@@ -122,7 +227,7 @@ def build_index(rows: Rows, labels: Mapping[int, Labels], embargo: int, params: 
     Args:
         rows: the rows of the matrices.
         labels: per horizon, at those rows.
-        embargo: bars.
+        embargo: and what spans are compared by.
         params: scheme, folds and inner share.
 
     Raises:
@@ -145,11 +250,14 @@ def build_index(rows: Rows, labels: Mapping[int, Labels], embargo: int, params: 
         minute=rows.minute,
         segment=rows.segment,
         session=rows.session,
+        log_return=np.where(rows.bar < rows.test_bar, rows.log_return, np.nan),
         event=rows.event,
         horizons=tuple(labels),
         n_folds=len(folds),
         label={h: np.where(known[h], x.label, UNKNOWN).astype(np.int8) for h, x in labels.items()},
         end={h: np.where(known[h], x.end, UNKNOWN) for h, x in labels.items()},
+        open_until={h: _open_until(rows, x) for h, x in labels.items()},
+        exit={h: np.where(known[h][:, None], x.exit, UNKNOWN) for h, x in labels.items()},
         long_net={h: np.where(known[h], x.long_net, np.nan) for h, x in labels.items()},
         short_net={h: np.where(known[h], x.short_net, np.nan) for h, x in labels.items()},
         code=codes,
@@ -161,14 +269,26 @@ def _known(rows: Rows, found: Labels) -> Bools:
     return found.valid & (rows.bar < rows.test_bar) & (found.end < rows.test_bar)
 
 
+def _open_until(rows: Rows, found: Labels) -> Ints:
+    """Last bar before the locked test over which a trade of each row was open."""
+    opened = (found.open_until != UNKNOWN) & (rows.bar < rows.test_bar)
+    return np.where(opened, np.minimum(found.open_until, rows.test_bar - 1), UNKNOWN)
+
+
 def _codes(
-    rows: Rows, used: Ints, found: Labels, block: Ints, folds: list[Split], embargo: int, params: Params
+    rows: Rows, used: Ints, found: Labels, block: Ints, folds: list[Split], embargo: Embargo, params: Params
 ) -> NDArray[np.uint8]:
-    start, end = rows.bar[used], found.end[used]
-    share = params.inner_fraction
+    start, end, test_start = rows.bar[used], found.end[used], rows.test_bar
+    if embargo.by_time:
+        start, end, test_start = _minute_of(rows, start), _minute_of(rows, end), rows.minute[rows.test_row]
+    share, length, unit = params.inner_fraction, embargo.length, embargo.unit
     out = np.zeros((len(rows.bar), len(folds) + 1), np.uint8)
-    out[used, :-1] = fold_codes(start, end, block[used], folds, embargo=embargo, inner_fraction=share)
-    out[used, -1] = refit_codes(start, end, rows.test_bar, embargo=embargo, inner_fraction=share)[1]
+    out[used, :-1] = fold_codes(
+        start, end, block[used], folds, embargo=length, inner_fraction=share, unit=unit
+    )
+    out[used, -1] = refit_codes(start, end, int(test_start), embargo=length, inner_fraction=share, unit=unit)[
+        1
+    ]
     out[rows.test, -1] = HELD_OUT
     return out
 

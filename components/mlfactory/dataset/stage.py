@@ -7,8 +7,8 @@ Every artifact states its schema version, which readers check together with its 
 - ``transformer_raw``: per timeframe ``bars_<minutes>.npy``, float64 (bars, channels), and ``first_<minutes>.npy``,
   position of the first bar in each; ``end.npy`` and ``depth.npy``, int32 (rows, timeframes): the last closed bar of
   each row, and how many its segment has by then.
-- ``index``: ``rows.parquet``, per row its bar, timestamp, segment, session and whether it is an event, and per horizon
-  its label, end, net returns and its part in every fold; blank where the locked test could speak.
+- ``index``: ``rows.parquet``, per row its bar, timestamp, segment, session, return and whether it is an event, and per
+  horizon its label, ends, net returns and its part in every fold; blank where the locked test could speak.
 - ``test_labels``: a table, per locked event and horizon its label, ends and net returns.
 """
 
@@ -42,7 +42,7 @@ from mlfactory.dataset.feature_sets import (
     timeframes,
 )
 from mlfactory.dataset.params import Params
-from mlfactory.dataset.parts import Labels, Rows, build_index, choose_rows
+from mlfactory.dataset.parts import Labels, Rows, build_index, choose_rows, embargo_of
 
 _BATCH = 64  # columns in memory twice while they are read
 
@@ -90,13 +90,14 @@ def run(  # noqa: PLR0913  (one argument per artifact)
         minute,
         frame["segment"].to_numpy(dtype=np.int64, copy=True),
         frame["session"].to_numpy(dtype=np.int64, copy=True),
+        frame["log_return"].to_numpy(dtype=np.float64, copy=True),
         lookback=lookback,
         bar_minutes=int(facts["bar_minutes"]),
         params=params,
     )
     longest = max(int(barrier["max_bars"]) for barrier in facts["barriers"].values())
-    embargo = params.embargo_bars or longest
     found = {int(h): _labels(frame, int(h), rows) for h in facts["horizons"]}
+    embargo = embargo_of(params, rows, found, longest)
     built = build_index(rows, found, embargo, params)
     columns = _columns(features, sets, minute, rows)
     raw = _raw(mtf, rows, minute, params)
@@ -110,7 +111,7 @@ def run(  # noqa: PLR0913  (one argument per artifact)
     write_raw_bars(transformer_raw, raw, {**label_free, "artifact": KIND})
     about = {
         **{name: facts[name] for name in ("instrument", "bar_minutes", "barriers", "cost")},
-        "embargo_bars": embargo,
+        f"embargo_{embargo.unit}": embargo.length,
         "longest_label": longest,
         "scheme": params.scheme,
         "stride": params.stride,
@@ -119,7 +120,7 @@ def run(  # noqa: PLR0913  (one argument per artifact)
     }
     write_index(index, built, {**label_free, "artifact": "index", **about})
     locked = provenance("test_labels", "dataset", {**inputs, "labels": labels}, chosen)
-    write_table(test_labels, _test_labels(frame, rows, found, minute), locked)
+    write_table(test_labels, _test_labels(rows, found, minute), locked)
     return _summary(rows, sets, built, frame["segment"], lookback)
 
 
@@ -165,6 +166,8 @@ def _labels(frame: pd.DataFrame, horizon: int, rows: Rows) -> Labels:
         label=at_rows("label", np.int8) + np.int8(1),
         valid=at_rows("valid", np.bool_),
         end=at_rows("end", np.int64),
+        open_until=at_rows("open_until", np.int64),
+        exit=np.column_stack([at_rows(f"{side}_end", np.int64) for side in ("long", "short")]),
         long_net=at_rows("long_net", np.float64),
         short_net=at_rows("short_net", np.float64),
     )
@@ -193,23 +196,26 @@ def _digest(index: Index) -> str:
 
     It stands in the index in place of the hash of the whole table, which depends on the locked test.
     """
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(np.ascontiguousarray(index.log_return).tobytes())
     for h in index.horizons:
-        for values in (index.label, index.end, index.long_net, index.short_net):
+        for values in (
+            index.label,
+            index.end,
+            index.open_until,
+            index.exit,
+            index.long_net,
+            index.short_net,
+        ):
             digest.update(np.ascontiguousarray(values[h]).tobytes())
     return digest.hexdigest()
 
 
-def _test_labels(frame: pd.DataFrame, rows: Rows, labels: Mapping[int, Labels], minute: Any) -> pd.DataFrame:
+def _test_labels(rows: Rows, labels: Mapping[int, Labels], minute: Any) -> pd.DataFrame:
     """Stack the known labels of the locked test over horizons."""
     parts = []
     for h, found in labels.items():
         row = rows.test[found.valid[rows.test]]
         bar = rows.bar[row]
-        exits = {
-            name: frame[f"{name}_h{h}"].to_numpy(dtype=np.int64, copy=True)[bar]
-            for name in ("long_end", "short_end")
-        }
         part = {
             "row": row,
             "timestamp": timestamps(minute[bar]),
@@ -221,7 +227,8 @@ def _test_labels(frame: pd.DataFrame, rows: Rows, labels: Mapping[int, Labels], 
             "end_timestamp": timestamps(minute[found.end[row]]),
             "long_net": found.long_net[row],
             "short_net": found.short_net[row],
-            **exits,
+            "long_end": found.exit[row, 0],
+            "short_end": found.exit[row, 1],
         }
         parts.append(pd.DataFrame(part))
     return pd.concat(parts, ignore_index=True)

@@ -1,5 +1,6 @@
 """One fold of one model: which rows it may learn from, and what it learns."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -8,17 +9,17 @@ from numpy.typing import NDArray
 
 from mlfactory.common.bars import Floats, Ints
 from mlfactory.common.errors import InputError
-from mlfactory.common.index import Index
+from mlfactory.common.index import LAST, Index
 from mlfactory.common.multi_resolution import BarWindows
 from mlfactory.common.scaling import Scaler, Scaling
 from mlfactory.common.splits import HELD_OUT, INNER, REFIT, TRAIN, UNUSED, clear_of
-from mlfactory.common.weights import sample_weights
 from mlfactory.common.windows import Windows, valid_ends
 from mlfactory.models.bundle import Bundle, Columns, Contract, Inputs, Source
-from mlfactory.models.protocol import N_CLASSES, Classes, Model, Sample, finite
+from mlfactory.models.protocol import Model, Sample, finite
 from mlfactory.models.sequence import finite_windows
-from mlfactory.train.params import Reading
+from mlfactory.train.params import Reading, Weighting
 from mlfactory.train.selection import best, inner_folds, loss, mutual_information, permutation
+from mlfactory.train.weighting import Interval, row_weights
 
 Bools = NDArray[np.bool_]
 
@@ -128,14 +129,16 @@ def fit_fold(
     rows = rows or fold_rows(index, contract.horizon, fold, contract.steps, windows)
     if not model.stops_early:
         rows = without_validation(rows)
+    barred = barred_bars(index, contract.horizon, fold, rows.train)
     if isinstance(source, Columns) and reading.selection.method != "none":
         score = column_scores(model, contract, source, index, (fold, rows.train), reading)
         source = source.keep([source.names[j] for j in best(score, reading.selection.columns)])
         contract = replace(contract, columns=source.names)
     scaler = fit_scaler(model, source, rows.train, reading.scaling)
     inputs = Inputs(model, scaler, source)
-    train = _sample(inputs, index, contract.horizon, rows.train)
-    inner = _sample(inputs, index, contract.horizon, rows.inner) if len(rows.inner) else None
+    draw = Sampling(inputs, index, contract.horizon, reading.weights)
+    train = draw(rows.train, barred[TRAIN])
+    inner = draw(rows.inner, barred[INNER]) if len(rows.inner) else None
     extra: dict[str, Any] = (
         {"returns": index.long_net[contract.horizon][rows.train]} if model.uses_returns else {}
     )
@@ -153,8 +156,22 @@ def fit_fold(
     return FoldFit(Bundle(model, scaler, contract), rows.held_out, probability, facts)
 
 
+def barred_bars(index: Index, horizon: int, fold: int, train: Ints) -> dict[int, list[Interval]]:
+    """Bars of which the training part of a fold knows nothing, and its inner part unless that is trained on too."""
+    sealed, inner = index.sealed_bars(horizon, fold), index.rows(horizon, fold, INNER)
+    if not len(inner) or np.isin(inner, train).any():
+        return {TRAIN: sealed}
+    first = int(index.bar[inner[0]])
+    return {TRAIN: [*sealed, (first, LAST)], INNER: [*sealed, (0, first - 1)]}
+
+
 def column_scores(
-    model: Model, contract: Contract, source: Columns, index: Index, train: tuple[int, Ints], reading: Reading
+    model: Model,
+    contract: Contract,
+    source: Columns,
+    index: Index,
+    train: tuple[int, Ints],
+    reading: Reading,
 ) -> Floats:
     """Score the columns on a fold's training rows: the mean over purged folds of these rows.
 
@@ -171,11 +188,12 @@ def column_scores(
     """
     fold, rows = train
     horizon, how = contract.horizon, reading.selection
+    barred = barred_bars(index, horizon, fold, rows)[TRAIN]
     reach = Reach.of_rows(index, contract.steps)
     parts = inner_folds(index, horizon, rows, reach.first_bar, how.folds)
     if how.method == "mutual_information":
         table, label = source.rows(rows), index.label[horizon][rows]
-        weight = row_weights(index.bar[rows], index.end[horizon][rows], label)
+        weight = row_weights(index, horizon, rows, barred, reading.weights)
         scores = [
             mutual_information(
                 table, label, weight, np.searchsorted(rows, part.train), np.searchsorted(rows, part.held_out)
@@ -188,8 +206,9 @@ def column_scores(
         copy = type(model)(**model.settings())
         scaler = fit_scaler(copy, source, part.train, reading.scaling)
         inputs = Inputs(copy, scaler, source)
-        copy.fit(*_sample(inputs, index, horizon, part.train))
-        held_out = _sample(inputs, index, horizon, part.held_out)
+        draw = Sampling(inputs, index, horizon, reading.weights)
+        copy.fit(*draw(part.train, [*barred, part.sealed]))
+        held_out = draw(part.held_out)
         scores.append(permutation(copy, held_out, (model.seed, fold + 1, k)))
     return np.asarray(np.mean(scores, axis=0))
 
@@ -208,29 +227,19 @@ def fit_scaler(model: Model, source: Source, train: Ints, scaling: Scaling | Lit
     return Scaler.fit(scaling or model.scaling, source.rows(train))
 
 
-def _sample(inputs: Inputs, index: Index, horizon: int, rows: Ints) -> Sample:
-    label = index.label[horizon][rows]
-    return Sample(inputs.at(rows), label, row_weights(index.bar[rows], index.end[horizon][rows], label))
+@dataclass(frozen=True)
+class Sampling:
+    """Gives what a model learns from at some rows: inputs, labels and weights."""
 
+    inputs: Inputs
+    index: Index
+    horizon: int
+    weighting: Weighting
 
-def row_weights(start: Ints, end: Ints, label: Classes) -> Floats:
-    """Weigh rows by the uniqueness of their spans, each class in total as much as its rows.
-
-    A span is short where a barrier is hit soon, so uniqueness alone would favour the classes of hit barriers, and
-    every model would predict them more often than they come.
-
-    Args:
-        start: shape (n,), ascending; bar of each row.
-        end: shape (n,); last bar of its label's span.
-        label: shape (n,); 0, 1, 2.
-
-    Returns:
-        shape (n,), mean 1, over all rows and within each class
-    """
-    weight = sample_weights(start, end)
-    total = np.bincount(label, weights=weight, minlength=N_CLASSES)
-    rows = np.bincount(label, minlength=N_CLASSES)
-    return weight * np.divide(rows, total, out=np.ones(N_CLASSES), where=total > 0)[label]
+    def __call__(self, rows: Ints, barred: Sequence[Interval] = ()) -> Sample:
+        """Draw the sample of ``rows``, which know nothing of the bars ``barred``."""
+        weight = row_weights(self.index, self.horizon, rows, barred, self.weighting)
+        return Sample(self.inputs.at(rows), self.index.label[self.horizon][rows], weight)
 
 
 def check_source(source: Source, index: Index, horizon: int, steps: int) -> None:

@@ -21,6 +21,16 @@ class Selection(Params):
     """also fit every fold without selection, and state the difference of log loss"""
 
 
+class Weighting(Params):
+    """What a training row weighs among those of its class; see ``mlfactory.common.weights``."""
+
+    by: Literal["uniqueness", "return"] = "uniqueness"
+    """the share of its span that a label has to itself, or the size of the return that it accounts for alone"""
+    oldest: float = Field(default=1.0, gt=-1, le=1)
+    """time decay: weight that the oldest row tends to, where the newest has 1; below 0 that share of the oldest rows
+    weighs nothing"""
+
+
 class Reading(Params):
     """How a model reads what its family is given."""
 
@@ -29,6 +39,7 @@ class Reading(Params):
     scaling: Scaling | Literal[""] = ""
     """fitted on each fold's training rows; empty: the model's own"""
     selection: Selection = Selection()
+    weights: Weighting = Weighting()
 
 
 class Job(Params):

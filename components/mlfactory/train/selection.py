@@ -35,6 +35,8 @@ class InnerFold:
 
     train: Ints
     held_out: Ints
+    sealed: tuple[int, int]
+    """closed interval of bar positions that its model may not read"""
 
 
 def inner_folds(index: Index, horizon: int, rows: Ints, first_bar: Ints, n_folds: int) -> Iterator[InnerFold]:
@@ -51,16 +53,19 @@ def inner_folds(index: Index, horizon: int, rows: Ints, first_bar: Ints, n_folds
     Raises:
         InputError: a fold would keep too few rows.
     """
-    start, end = index.bar[rows], index.end[horizon][rows]
-    embargo = int(index.facts["embargo_bars"])
     codes = fold_codes(
-        start, end, blocks(len(rows), n_folds), k_fold(n_folds), embargo=embargo, inner_fraction=0.0
+        *index.spans(horizon, rows),
+        blocks(len(rows), n_folds),
+        k_fold(n_folds),
+        embargo=index.embargo,
+        inner_fraction=0.0,
+        unit="minutes" if index.by_time else "bars",
     )
     for code in codes.T:
-        held = code == HELD_OUT
-        sealed = [(int(start[held].min()), int(end[held].max()) + embargo)]
-        clear = clear_of(sealed, first_bar[rows], start)
-        yield InnerFold(rows[(code == TRAIN) & clear], rows[held])
+        held = rows[code == HELD_OUT]
+        sealed = index.seal(horizon, held)
+        clear = clear_of([sealed], first_bar[rows], index.bar[rows])
+        yield InnerFold(rows[(code == TRAIN) & clear], held, sealed)
 
 
 def mutual_information(table: Table, y: Classes, weight: Floats, train: Ints, held_out: Ints) -> Floats:

@@ -38,7 +38,7 @@ from mlfactory.models.registry import load_model, models, source_version
 from mlfactory.train.child import Failure, isolated
 from mlfactory.train.comparison import Pair, compare
 from mlfactory.train.fitting import FoldFit, check_source, explanation_of, fit_fold, importance_of, name_of
-from mlfactory.train.params import Job, Reading, Selection
+from mlfactory.train.params import Job, Reading, Selection, Weighting
 from mlfactory.train.selection import stability
 
 _FACTS: Final = "facts.json"
@@ -145,6 +145,7 @@ def run(  # noqa: PLR0913  (two inputs, four outputs)
             "available_columns": len(task.contract.columns),
             "read_bytes": task.read_bytes,
             "selection": job.reading.selection.model_dump(),
+            "weights": job.reading.weights.model_dump(),
             "scaling": None,
             "stability": None,
             "comparison": None,
@@ -201,7 +202,10 @@ def _source(path: Path, own_set: str, job: Job, steps: int) -> tuple[Source, tup
         InputError: the matrix does not hold the job's feature set, or a model that reads raw bars is given one.
     """
     if own_set == RAW:
-        if job.reading not in (Reading(), Reading(feature_set=RAW)):
+        if job.reading.model_copy(update={"weights": Weighting()}) not in (
+            Reading(),
+            Reading(feature_set=RAW),
+        ):
             raise InputError(
                 f"{job.model} reads raw bars, which carry their own scale: it takes no feature_set, scaling or "
                 "selection"
