@@ -159,3 +159,22 @@ def test_two_tables_of_one_model_and_horizon_are_refused(tmp_path: Path) -> None
     path = toy.write_job(toy.job("xgboost", 20, "fold_predictions"), "fold_predictions")
     with pytest.raises(InputError, match="two tables hold fold_predictions of xgboost, horizon 20"):
         run(toy.index, tmp_path / "oof", boosting=[path, path])
+
+
+def test_combinatorial_folds_predict_a_row_once_each(tmp_path: Path) -> None:
+    toy = ToyRun(tmp_path, scheme="combinatorial", folds=6)
+    summary = run(toy.index, tmp_path / "oof", **toy.lists("fold_predictions"))
+    pool, _ = read_pool(tmp_path / "oof", "oof")
+    for p in pool:
+        _, times = np.unique(p.row, return_counts=True)
+        assert set(times) == {3}
+    assert "99." in summary.line
+
+
+def test_a_path_with_a_hole_is_refused(tmp_path: Path) -> None:
+    toy = ToyRun(tmp_path, scheme="combinatorial", folds=6)
+    p = toy.job("xgboost", 20, "fold_predictions")
+    keep = np.arange(len(p)) != 7
+    holed = replace(p, **{name: getattr(p, name)[keep] for name in ("row", "minute", "fold", "probability")})
+    with pytest.raises(InputError, match=rf"row {p.row[7]} .* a path has a hole \(2 of"):
+        run(toy.index, tmp_path / "oof", boosting=[toy.write_job(holed, "fold_predictions")])

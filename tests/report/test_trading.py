@@ -7,6 +7,7 @@ from mlfactory.report.trading import (
     Outcomes,
     block_shuffle,
     decide,
+    development_rows,
     payoff,
     per_session,
     performance,
@@ -92,7 +93,7 @@ def test_the_side_with_the_larger_positive_expectation_is_traded(
 
 def test_payoffs_are_means_per_class_on_development_rows_alone(tmp_path) -> None:
     toy = ToyRun(tmp_path)
-    label, pays = toy.content.label[20], payoff(toy.content, 20)
+    label, pays = toy.content.label[20], payoff(toy.content, 20, development_rows(toy.content, 20))
     for k in range(3):
         assert pays[k, 0] == pytest.approx(toy.truth[20]["long_net"][label == k].mean())
         assert pays[k, 1] == pytest.approx(toy.truth[20]["short_net"][label == k].mean())

@@ -15,7 +15,7 @@ from mlfactory.common.splits import HELD_OUT, INNER, REFIT, TRAIN
 from mlfactory.models.registry import combiners, load_model
 from mlfactory.oof.stage import run as run_oof
 from mlfactory.stacking.combining import combine
-from mlfactory.stacking.nested import nested, stack
+from mlfactory.stacking.nested import mean_per_row, nested, stack
 from mlfactory.stacking.params import Params
 from mlfactory.stacking.stage import run
 
@@ -252,3 +252,83 @@ def test_hyper_parameters_of_a_combiner_reach_its_fits(toy: ToyRun, tmp_path: Pa
 
 def test_loss_per_row_is_what_the_ranking_averages() -> None:
     assert row_log_loss(np.array([[0.2, 0.3, 0.5]]), np.array([1]))[0] == pytest.approx(-np.log(0.3))
+
+
+# Folds that hold a row out more than once.
+
+
+@pytest.fixture(scope="module")
+def often(tmp_path_factory: pytest.TempPathFactory) -> ToyRun:
+    return ToyRun(tmp_path_factory.mktemp("often"), scheme="combinatorial", folds=6)
+
+
+def ridge(X, y):
+    return load_model("meta_ridge")().fit(X, y, np.ones(len(y))).predict_proba
+
+
+def test_a_combiner_learns_from_the_mean_of_a_row_s_predictions_and_predicts_those_of_its_fold(
+    often: ToyRun,
+) -> None:
+    jobs = [often.job(m, 20, "fold_predictions") for m in sorted(often.models)]
+    rng = np.random.default_rng(0)
+    jobs = [replace(p, probability=rng.dirichlet(np.ones(3), len(p))) for p in jobs]
+    base, index = stack(jobs), often.content
+    assert len(base) == 3 * len(np.unique(base.row))
+    found, trained_on = nested(base, index, ridge)
+    for k in range(6):
+        learned = [r for r in np.unique(base.row) if index.code[20][r, k] in (TRAIN, INNER)]
+        assert trained_on[k] == len(learned)
+        X = np.array([base.features[base.row == r].mean(axis=0) for r in learned])
+        expected = ridge(X, index.label[20][learned])(base.features[base.fold == k])
+        np.testing.assert_allclose(found[base.fold == k], expected, rtol=1e-9)
+
+
+def test_garbage_in_the_labels_of_held_out_blocks_leaves_that_fold_s_predictions_unchanged(
+    often: ToyRun,
+) -> None:
+    base = stack([often.job(m, 20, "fold_predictions") for m in often.models])
+    before, _ = nested(base, often.content, ridge)
+    for k in range(6):
+        label = often.content.label[20].copy()
+        held = often.content.rows(20, k, HELD_OUT)
+        label[held] = (label[held] + 1) % 3
+        after, _ = nested(base, replace(often.content, label={20: label}), ridge)
+        assert np.array_equal(before[base.fold == k], after[base.fold == k])
+        assert not np.array_equal(before[base.fold != k], after[base.fold != k])
+
+
+def test_the_ranking_scores_every_row_once_by_the_mean_of_its_predictions(
+    often: ToyRun, tmp_path: Path
+) -> None:
+    document = read_json(stacked(often, tmp_path) / "ranking")
+    pool, _ = read_pool(tmp_path / "ensemble_predictions", "ensemble_predictions")
+    ours = next(p for p in pool if p.fold[0] >= 0)
+    base = stack([often.job(m, 20, "fold_predictions") for m in often.models])
+    assert ours.row.tolist() == base.row.tolist()
+    assert ours.fold.tolist() == base.fold.tolist()
+    rows = {row["model"]: row for row in document["rows"]}
+    row = np.unique(ours.row)
+    label = often.content.label[20][row]
+    assert {r["n"] for r in rows.values()} == {len(row)}
+    mean = np.array([ours.probability[ours.row == r].mean(axis=0) for r in row])
+    assert rows["meta_ridge"]["log_loss"] == pytest.approx(row_log_loss(mean, label).mean())
+    assert {loss["model"]: loss["lost"] for loss in document["loss_of_rows"]} == {
+        "lightgbm": 5,
+        "lstm": 0,
+        "xgboost": 5,
+    }
+
+
+def test_models_whose_rows_are_in_other_folds_are_refused(often: ToyRun) -> None:
+    one, other = (often.job(m, 20, "fold_predictions") for m in ("lightgbm", "xgboost"))
+    keep = np.arange(len(other)) != 40
+    parts = ("row", "minute", "fold", "probability")
+    other = replace(other, **{name: getattr(other, name)[keep] for name in parts})
+    with pytest.raises(InputError, match=f"xgboost, horizon 20: row {one.row[40]} is in another fold"):
+        stack([one, other])
+
+
+def test_entries_of_a_row_are_averaged() -> None:
+    values = np.array([[1.0, 3.0], [3.0, 5.0], [7.0, 9.0]])
+    assert mean_per_row(np.array([4, 4, 6]), values).tolist() == [[2, 4], [7, 9]]
+    assert mean_per_row(np.array([4, 5, 6]), values) is values

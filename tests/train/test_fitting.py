@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from toy_models import toy
-from toy_training import EMBARGO, HORIZON, TIMEFRAMES, Data
+from toy_training import COLUMNS, EMBARGO, HORIZON, TIMEFRAMES, Data
 
 from mlfactory.common.artifacts import sha256
 from mlfactory.common.errors import InputError
 from mlfactory.common.multi_resolution import BarWindows
 from mlfactory.common.scaling import Scaler
 from mlfactory.common.splits import HELD_OUT, INNER, REFIT, TRAIN, clear_of
-from mlfactory.models.bundle import Bundle, Inputs, steps_of
+from mlfactory.models.bundle import Bundle, Columns, Contract, Inputs, steps_of
 from mlfactory.models.registry import load_model, models
 from mlfactory.train.fitting import FoldRows, fit_fold, fold_rows
 

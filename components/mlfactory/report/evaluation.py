@@ -72,8 +72,9 @@ def evaluate(test: Test, index: Index, chosen: Mapping[str, str], params: Params
         seed: of the resamples and shuffles.
     """
     label = test.outcomes.label
-    known = index.label[test.horizon][development_rows(index, test.horizon)]
-    prior, pays = class_frequencies(known), payoff(index, test.horizon)
+    developed = development_rows(index, test.horizon)
+    known = index.label[test.horizon][developed]
+    prior, pays = class_frequencies(known), payoff(index, test.horizon, developed)
     prior_loss = prior_log_loss(prior, label)
     block = block_length(test.outcomes.bar, test.outcomes.end)
     bootstrap = StationaryBootstrap(len(label), block, params.draws, seed)

@@ -11,6 +11,10 @@ Document = Mapping[str, Any]
 _SCHEMES: Final = {
     "kfold": ("K-fold", "train before and after the rows they predict, as live trading never can"),
     "walk_forward": ("Walk-forward", "train on what came before the rows they predict"),
+    "combinatorial": (
+        "Combinatorial folds",
+        "train before and after the rows they predict; a row&rsquo;s prediction is the mean over its folds",
+    ),
 }
 """Per scheme of the dataset stage: its name, and what its folds do."""
 

@@ -8,6 +8,7 @@ from mlfactory.report.frame import page, tiles
 from mlfactory.report.locked_test import locked_test
 from mlfactory.report.model_inputs import model_inputs
 from mlfactory.report.notes import development, failures, method
+from mlfactory.report.path_tables import paths
 from mlfactory.report.regimes import regimes
 from mlfactory.report.tables import ensemble
 from mlfactory.report.text import NONE, count, interval, many, number, percent
@@ -34,6 +35,7 @@ def render(document: Document) -> str:
         *(_verdict(document, horizon) for horizon in horizons),
         *(locked_test(document, horizon) for horizon in horizons),
         development(document),
+        paths(document),
         failures(document),
         regimes(document),
         model_inputs(document),
@@ -47,6 +49,8 @@ def render(document: Document) -> str:
 def _header(document: Document, horizons: Sequence[str]) -> str:
     facts, instrument = document["facts"], document["facts"]["instrument"]
     links = [(f"h{horizon}", f"Horizon {horizon}") for horizon in horizons] + list(_LINKS)
+    if document["paths"]:
+        links.insert(len(horizons) + 1, ("paths", "Paths"))
     anchors = "".join(f'<a href="#{anchor}">{label}</a>' for anchor, label in links)
     return (
         f"<header><h1>ML Factory: {escape(instrument['symbol'])} <small>{escape(instrument['description'])}</small>"

@@ -6,6 +6,7 @@ from typing import Any
 
 from mlfactory.common.artifacts import (
     PROVENANCE,
+    clean,
     new_file,
     new_folder,
     provenance,
@@ -25,6 +26,7 @@ from mlfactory.report.leaderboard import headline, markdown
 from mlfactory.report.ledger import append, openings
 from mlfactory.report.page import render
 from mlfactory.report.params import Params
+from mlfactory.report.paths import path_results
 from mlfactory.report.reading import align, read_document, read_test_labels
 
 _DEFAULTS = Params()
@@ -60,7 +62,7 @@ def run(  # noqa: PLR0913  (two lists per training family)
 
     Args:
         oof: the ``oof`` table that the ranking was made of.
-        ensemble_predictions: combiners on the test.
+        ensemble_predictions: combiners on the test and out of fold.
         ranking: scores on development rows; they chose the headline ensemble and the best base model.
         index: rows, folds and development labels; prior and expected payoffs come from them alone.
         test_labels: outcomes of the locked test; no other stage reads them.
@@ -117,7 +119,12 @@ def run(  # noqa: PLR0913  (two lists per training family)
         test_predictions=sorted(sha256(path) for paths in lists for path in paths),
         fits=sorted(sha256(path) for paths in fit_lists for path in paths),
     )
-    document = {**about, **contents(results, pool, fits, ranked, folds, data), "regimes": regimes}
+    document = {
+        **about,
+        **contents(results, pool, fits, ranked, folds, data),
+        "paths": clean(path_results(_out_of_fold(oof, ensemble_predictions), folds)),
+        "regimes": regimes,
+    }
     _write(document, report, html, leaderboard)
     line, metrics = headline(document)
     if opened:
@@ -143,6 +150,12 @@ def _test_pool(lists: Sequence[Sequence[Path]], ensemble: Path, index_sha: str) 
     if facts["inputs"]["index"] != index_sha:
         raise InputError(f"{ensemble} was made with another index artifact: run the stacking stage again")
     return [*base, *(p for p in combined if len(p) and p.fold[0] == REFIT)]
+
+
+def _out_of_fold(oof: Path, ensemble: Path) -> list[Predictions]:
+    """Out-of-fold predictions of base models and combiners."""
+    combined, _ = read_pool(ensemble, "ensemble_predictions")
+    return [*read_pool(oof, "oof")[0], *(p for p in combined if len(p) and p.fold[0] != REFIT)]
 
 
 def _fits(lists: Sequence[Sequence[Path]]) -> list[dict[str, Any]]:

@@ -75,13 +75,13 @@ class Trades:
         return len(self.at)
 
 
-def payoff(index: Index, horizon: int) -> Floats:
-    """Mean net return of the long and the short trade per class, on development rows: shape (3, 2).
+def payoff(index: Index, horizon: int, rows: Ints) -> Floats:
+    """Mean net return of the long and the short trade per class, on some development rows: shape (3, 2).
 
-    A class that no development row has pays nothing.
+    A class that none of the rows has pays nothing.
     """
-    label = index.label[horizon]
-    net = np.column_stack([index.long_net[horizon], index.short_net[horizon]])
+    label = index.label[horizon][rows]
+    net = np.column_stack([index.long_net[horizon][rows], index.short_net[horizon][rows]])
     classes = [net[label == k] for k in range(len(CLASSES))]
     return np.stack([rows.mean(axis=0) if len(rows) else np.zeros(2) for rows in classes])
 

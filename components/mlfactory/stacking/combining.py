@@ -26,7 +26,7 @@ class Combined:
     model: Model
     """fitted on all out-of-fold rows"""
     nested: Floats
-    """shape (rows of the development stack, 3); NaN where no fold could predict"""
+    """shape (entries of the development stack, 3); NaN where no fold could predict"""
     trained_on: dict[int, int]
     """per fold: rows that its combiner learned from"""
     oof: Predictions
@@ -54,18 +54,18 @@ def combine(
     """
     kind = load_model(name)
     settings: dict[str, Any] = {**given, "seed": seed}
+    once = development.averaged()
     if "gap" in models()[name].defaults:
-        longest = index.longest_overlap(development.horizon, development.row)
-        settings["gap"] = max(longest, settings.get("gap", 0))
+        settings["gap"] = max(index.longest_overlap(once.horizon, once.row), settings.get("gap", 0))
     settings = parse(kind, settings, f"model.{name}").settings()
 
     def fit(features: Floats, label: NDArray[np.int8]) -> Model:
         return kind(**settings).fit(features, label, np.ones(len(label)))
 
     inner, trained_on = nested(development, index, lambda X, y: fit(X, y).predict_proba)
-    label = index.label[development.horizon][development.row]
+    label = index.label[once.horizon][once.row]
     known = label != UNKNOWN
-    model = fit(development.features[known], label[known])
+    model = fit(once.features[known], label[known])
     predicted = np.isfinite(inner[:, 0])
     return Combined(
         name=name,

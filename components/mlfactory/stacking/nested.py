@@ -1,7 +1,8 @@
 """Combining models without leaks: on rows that all predict, by combiners that never saw the rows they predict.
 
 A combiner that predicts fold k learns from the out-of-fold predictions of the rows that fold k trains on,
-purged and embargoed like the base models' rows.
+purged and embargoed like the base models' rows. Where folds hold a row out more than once, as combinatorial ones do, it
+learns from the mean of the row's predictions, and predicts what the base models of its own fold say.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,13 +25,13 @@ Fit = Callable[[Floats, NDArray[np.int8]], Callable[[Floats], Floats]]
 
 @dataclass(frozen=True)
 class Stack:
-    """One horizon's models side by side, on the rows that all of them predict; rows in order of time."""
+    """One horizon's models side by side, on the rows that all of them predict; ordered by row, then by fold."""
 
     horizon: int
     models: tuple[str, ...]
     """ascending"""
     row: Ints
-    """shape (n,)"""
+    """shape (n,); a row occurs once for every fold that holds it out"""
     minute: Ints
     fold: Ints
     probability: Floats
@@ -51,6 +52,12 @@ class Stack:
         """The combiner's input: shape (n, 3 x models)."""
         return self.probability.reshape(len(self), -1)
 
+    def averaged(self) -> "Stack":
+        """Every row once, with the mean over the folds that hold it out; ``fold`` is the first of them."""
+        first = first_of_rows(self.row)
+        once = self.take(np.isin(np.arange(len(self)), first))
+        return replace(once, probability=mean_per_row(self.row, self.probability))
+
     def take(self, rows: NDArray[np.bool_]) -> "Stack":
         """Keep the rows where ``rows``, of shape (n,), is true."""
         return replace(
@@ -66,7 +73,7 @@ def stack(pool: Sequence[Predictions]) -> Stack:
     """Put one horizon's models side by side.
 
     Args:
-        pool: at least one, of one horizon; each predicts a row once.
+        pool: at least one, of one horizon; each predicts a row once per fold.
 
     Raises:
         InputError: no row is predicted by all models, or two models predict a row in different folds.
@@ -80,29 +87,43 @@ def stack(pool: Sequence[Predictions]) -> Stack:
         raise InputError(
             f"horizon {pool[0].horizon}: no row is predicted by all models; rows of each: {counts}"
         )
-    row = np.sort(row)
+    rows = len(np.unique(row))
     found = [_positions(p, row) for p in pool]
-    fold = pool[0].fold[found[0]]
+    first = np.column_stack([pool[0].row, pool[0].fold])[found[0]]
     for predictions, position in zip(pool, found, strict=True):
-        other = predictions.fold[position] != fold
-        if other.any():
-            raise InputError(
-                f"{name(predictions)}: row {row[other][0]} is in another fold than {pool[0].model}'s"
-            )
+        own = np.column_stack([predictions.row, predictions.fold])[position]
+        if not np.array_equal(own, first):
+            other = min({tuple(pair) for pair in own} ^ {tuple(pair) for pair in first})
+            raise InputError(f"{name(predictions)}: row {other[0]} is in another fold than {pool[0].model}'s")
     return Stack(
         horizon=pool[0].horizon,
         models=tuple(p.model for p in pool),
-        row=row,
+        row=first[:, 0],
         minute=pool[0].minute[found[0]],
-        fold=fold,
+        fold=first[:, 1],
         probability=np.stack([p.probability[at] for p, at in zip(pool, found, strict=True)], axis=1),
-        lost=tuple(len(p) - len(row) for p in pool),
+        lost=tuple(len(np.unique(p.row)) - rows for p in pool),
     )
 
 
 def _positions(predictions: Predictions, row: Ints) -> Ints:
-    order = np.argsort(predictions.row, kind="stable")
-    return order[np.searchsorted(predictions.row[order], row)]
+    """Places of the predictions of some rows, by row and then by fold."""
+    order = np.lexsort((predictions.fold, predictions.row))
+    return order[np.isin(predictions.row[order], row)]
+
+
+def first_of_rows(row: Ints) -> Ints:
+    """Place of the first entry of every row, shape (rows,), for ``row`` of shape (n,), ascending."""
+    return np.flatnonzero(np.diff(row, prepend=row[:1] - 1))
+
+
+def mean_per_row(row: Ints, values: Floats) -> Floats:
+    """Average the entries of every row: shape (rows, ...) for ``values`` of shape (n, ...), ``row`` ascending."""
+    first = first_of_rows(row)
+    if len(first) == len(row):
+        return values
+    entries = np.diff(np.append(first, len(row))).reshape(-1, *[1] * (values.ndim - 1))
+    return np.asarray(np.add.reduceat(values, first, axis=0) / entries)
 
 
 def nested(stack: Stack, index: Index, fit: Fit) -> tuple[Floats, dict[int, int]]:
@@ -112,7 +133,8 @@ def nested(stack: Stack, index: Index, fit: Fit) -> tuple[Floats, dict[int, int]
         shape (n, 3), NaN in folds of whose training rows none has out-of-fold predictions (the first of a
         walk-forward); and per fold the rows learned from
     """
-    label, code = index.label[stack.horizon][stack.row], index.code[stack.horizon][stack.row]
+    known = stack.averaged()
+    label, code = index.label[stack.horizon][known.row], index.code[stack.horizon][known.row]
     out = np.full((len(stack), len(PROBABILITIES)), np.nan)
     trained_on: dict[int, int] = {}
     for fold in range(index.n_folds):
@@ -120,7 +142,7 @@ def nested(stack: Stack, index: Index, fit: Fit) -> tuple[Floats, dict[int, int]
         train = np.isin(code[:, fold], (TRAIN, INNER))
         trained_on[fold] = int(train.sum())
         if held_out.any() and train.any():
-            out[held_out] = fit(stack.features[train], label[train])(stack.features[held_out])
+            out[held_out] = fit(known.features[train], label[train])(stack.features[held_out])
     return out, trained_on
 
 

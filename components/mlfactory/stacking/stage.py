@@ -160,7 +160,8 @@ def _write_ensemble(path: Path, horizons: Sequence[_Horizon], about: Provenance)
                 "columns": one.development.columns,
                 "combiners": {c.name: f"{c.name}_h{horizon}" for c in one.combined},
                 "rows": {
-                    c.name: {"final": len(one.development), "nested": c.trained_on} for c in one.combined
+                    c.name: {"final": len(one.development.averaged()), "nested": c.trained_on}
+                    for c in one.combined
                 },
             }
         write_json(folder / "contract.json", {"classes": list(CLASSES), "horizons": contract})
@@ -169,12 +170,14 @@ def _write_ensemble(path: Path, horizons: Sequence[_Horizon], about: Provenance)
 
 def _losses(one: _Horizon) -> list[dict[str, Any]]:
     """Count the rows that each model predicts and the intersection with all others, combiners included, leaves out."""
-    unranked = len(one.development) - int(predicted_by_all([c.nested for c in one.combined]).sum())
+    row = one.development.row
+    ranked = len(np.unique(row[predicted_by_all([c.nested for c in one.combined])]))
+    unranked = len(np.unique(row)) - ranked
     return [
         {
             "horizon": one.development.horizon,
             "model": model,
-            "rows": len(one.development) - unranked,
+            "rows": ranked,
             "lost": one.development.lost[j] + unranked,
             "test_rows": len(one.test),
             "test_lost": one.test.lost[j],
