@@ -9,7 +9,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from mlfactory.audit.params import AUDITED
+from mlfactory.audit.params import AUDITED, FAILED
 from mlfactory.common.stage import single_threaded
 from mlfactory_pipelines.plan import Plan
 
@@ -64,9 +64,21 @@ def write_page(path: Path, document: dict[str, Any]) -> None:
     stage.write_page(path, document)
 
 
+def findings(document: Mapping[str, Any]) -> list[str]:
+    """Say what makes an audit fail, a line per column: what is wrong or, where the audit is strict, not tested."""
+    strict = document["params"]["audit"]["strict"]
+    return [
+        _line(row) for row in document["columns"] if row["verdict"] == FAILED or (strict and row["reasons"])
+    ]
+
+
 def verdict(document: Mapping[str, Any]) -> list[str]:
     """Say what failed, what could not be tested, and how many columns passed."""
     rows = [row for row in document["columns"] if row["reasons"]]
-    lines = [f"{row['verdict']}: {row['stage']}.{row['column']}: {'; '.join(row['reasons'])}" for row in rows]
+    lines = [_line(row) for row in sorted(rows, key=lambda row: row["verdict"] == FAILED)]
     counts = ", ".join(f"{count} {what}" for what, count in document["counts"].items())
-    return [*sorted(lines, reverse=True), *document["notes"], f"{len(document['columns'])} columns: {counts}"]
+    return [*document["notes"], *lines, f"{len(document['columns'])} columns: {counts}"]
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return f"{row['verdict']}: {row['stage']}.{row['column']}: {'; '.join(row['reasons'])}"

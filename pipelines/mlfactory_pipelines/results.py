@@ -9,7 +9,7 @@ from typing import Any
 
 from mlfactory.common.artifacts import new_file, new_folder, read_json, sha256, write_json
 from mlfactory.common.predictions import FAILED
-from mlfactory_pipelines.audits import verdict
+from mlfactory_pipelines.audits import findings
 from mlfactory_pipelines.run import Task
 
 RESOURCES = "<!-- resources -->"
@@ -74,11 +74,11 @@ def failed_models(tasks: Tasks) -> dict[str, str]:
 
 
 def failed_columns(tasks: Tasks) -> list[str]:
-    """Say what the audit of a run found wrong; nothing where there was none."""
+    """Say which columns the audit of a run found wrong; nothing where there was none."""
     if "audit" not in tasks:
         return []
     document = read_json(tasks["audit"].outputs["audit"])
-    return verdict(document) if document["failed"] else []
+    return findings(document) if document["failed"] else []
 
 
 def model_folders(tasks: Tasks) -> Iterable[tuple[str, Path]]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -318,6 +319,27 @@ def test_a_model_whose_fit_fails_is_reported_and_the_others_go_on(
     assert done.stderr.splitlines() == ["error: model broken_h20 failed: ArithmeticError: no minimum"]
     assert set(TRAINED) <= cached(done.stdout)
     assert "  broken " in done.stdout.partition("log loss")[2]
+
+
+def test_an_audit_is_one_more_step_and_what_it_catches_ends_the_run_with_1(
+    second: dict[str, Any], mlfactory: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "planted.py").write_text(
+        "import numpy as np\n"
+        "from mlfactory.features.registry import feature\n\n\n"
+        '@feature({"peek": 1}, unit="ratio")\n'
+        "def peek(x):\n"
+        '    """The next bar\'s close."""\n'
+        "    return np.roll(x.close, -1) / x.close\n"
+    )
+    asked = ["--set", "audit.enabled=true"]
+    done = mlfactory("run", "--out", second["out"], "--resume", *asked, MLF_FEATURE_GROUPS=str(tmp_path))
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith("error: audit: failed: features.peek: sees the future: the row of ")
+    assert cached(done.stdout) == {*STAGES, *TRAINED}
+    assert re.search(r"^audit .* 1 failed, .*; failed: peek$", done.stdout, re.MULTILINE)
+    assert "1 column breaks causality." in (second["out"] / "audit.html").read_text(encoding="utf-8")
 
 
 def test_a_run_whose_command_is_killed_leaves_no_process_behind(

@@ -18,8 +18,8 @@ from mlfactory.audit.compare import (
 )
 from mlfactory.audit.cuts import ABOUT, Cut, choose
 from mlfactory.audit.garbage import GARBAGE
-from mlfactory.audit.params import Params, Settings
-from mlfactory.audit.verdicts import VERDICTS, judged
+from mlfactory.audit.params import FAILED, Params, Settings
+from mlfactory.audit.verdicts import NOT_TESTED, VERDICTS, judged
 from mlfactory.common.artifacts import clean
 from mlfactory.common.bars import Bars, timestamps
 from mlfactory.common.errors import InputError
@@ -95,7 +95,7 @@ def _document(
         },
         "columns": columns,
         "counts": {verdict: verdicts[verdict] for verdict in VERDICTS},
-        "failed": verdicts["failed"] + params.strict * verdicts["not tested"],
+        "failed": verdicts[FAILED] + params.strict * verdicts[NOT_TESTED],
         "switched_off": [column.name for column in chain.plan.switched_off],
         "notes": [*_gaps(cuts, tried, chain), _WEIGHTS, _KEYS],
     }

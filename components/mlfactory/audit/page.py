@@ -7,7 +7,8 @@ from itertools import groupby
 from typing import Any, Final
 
 from mlfactory.audit.cuts import ABOUT
-from mlfactory.audit.verdicts import FAILED, NOT_TESTED, PASSED, VERDICTS
+from mlfactory.audit.params import FAILED
+from mlfactory.audit.verdicts import NOT_TESTED, PASSED, VERDICTS
 from mlfactory.report.figures import Line, Mark, marked
 from mlfactory.report.frame import page, tiles
 from mlfactory.report.tables import cells, head, key, table

@@ -36,3 +36,5 @@ class Settings(Base):
 
 AUDITED: Final = tuple(Settings.model_fields)
 """Stages whose parameters decide which columns there are; weights follow from the labels."""
+FAILED: Final = "failed"
+"""Verdict on a column that sees the future or knows where the file starts."""

@@ -6,7 +6,7 @@ from typing import Any
 from mlfactory.audit.audit import audit as audit_series
 from mlfactory.audit.compare import Tell
 from mlfactory.audit.page import render
-from mlfactory.audit.params import Params, Settings
+from mlfactory.audit.params import FAILED, Params, Settings
 from mlfactory.common.artifacts import new_file, provenance, sha256, write_json
 from mlfactory.common.bars import read_bars
 from mlfactory.common.stage import Summary, main, progress
@@ -68,7 +68,7 @@ def summary(document: dict[str, Any]) -> Summary:
     counts = document["counts"]
     told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
     line = f"{len(document['columns'])} columns, {len(document['cuts'])} cuts: {told}"
-    wrong = [row["column"] for row in document["columns"] if row["verdict"] == "failed"]
+    wrong = [row["column"] for row in document["columns"] if row["verdict"] == FAILED]
     if wrong:
         line += f"; failed: {', '.join(wrong[:5])}{', ...' if len(wrong) > 5 else ''}"
     numbers = {verdict.replace(" ", "_"): float(count) for verdict, count in counts.items()}

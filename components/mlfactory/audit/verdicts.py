@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from mlfactory.audit.compare import Finding
+from mlfactory.audit.params import FAILED
 from mlfactory.common.bars import Bars, timestamps
 
 PASSED: Final = "passed"
-FAILED: Final = "failed"
 NOT_TESTED: Final = "not tested"
 VERDICTS: Final = (FAILED, NOT_TESTED, PASSED)
 _EXAMPLES: Final = 3
