@@ -64,6 +64,18 @@ def write_page(path: Path, document: dict[str, Any]) -> None:
     stage.write_page(path, document)
 
 
+def rows(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Write the columns of an audit as rows of a table for people."""
+    return [
+        {
+            **row,
+            "lookback": "unbounded" if row["lookback"] is None else row["lookback"],
+            "worst_error": "not finite" if row["worst_error"] is None else f"{row['worst_error']:.1g}",
+        }
+        for row in document["columns"]
+    ]
+
+
 def findings(document: Mapping[str, Any]) -> list[str]:
     """Say what makes an audit fail, a line per column: what is wrong or, where the audit is strict, not tested."""
     strict = document["params"]["audit"]["strict"]
@@ -74,8 +86,8 @@ def findings(document: Mapping[str, Any]) -> list[str]:
 
 def verdict(document: Mapping[str, Any]) -> list[str]:
     """Say what failed, what could not be tested, and how many columns passed."""
-    rows = [row for row in document["columns"] if row["reasons"]]
-    lines = [_line(row) for row in sorted(rows, key=lambda row: row["verdict"] == FAILED)]
+    told = [row for row in document["columns"] if row["reasons"]]
+    lines = [_line(row) for row in sorted(told, key=lambda row: row["verdict"] == FAILED)]
     counts = ", ".join(f"{count} {what}" for what, count in document["counts"].items())
     return [*document["notes"], *lines, f"{len(document['columns'])} columns: {counts}"]
 

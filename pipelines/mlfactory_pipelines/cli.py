@@ -128,7 +128,7 @@ def audit(  # noqa: PLR0913  one argument per option
     document = audits.perform(plan)
     if html is not None:
         audits.write_page(html, document)
-    _print(document if as_json else document["columns"], audits.SHOWN, as_json)
+    _print(document if as_json else audits.rows(document), audits.SHOWN, as_json)
     for line in audits.verdict(document):
         _say(line)
     if html is not None:

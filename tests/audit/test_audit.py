@@ -12,7 +12,7 @@ from tests.conftest import make_bars
 from mlfactory.audit import chain
 from mlfactory.audit.audit import audit
 from mlfactory.audit.params import Params
-from mlfactory.common.bars import Bars, Floats, Ints
+from mlfactory.common.bars import Bars, Floats, Ints, timestamps
 from mlfactory.common.errors import InputError
 from mlfactory.common.weights import Spans, uniqueness
 from mlfactory.features.registry import EXTRA_FOLDERS
@@ -100,7 +100,10 @@ def test_every_kind_of_cut_and_of_garbage_was_tried(whole: dict[str, Any]) -> No
 
 
 def test_a_finite_window_has_the_same_bits_from_its_look_back_alone(whole: dict[str, Any]) -> None:
-    assert {row["column"] for row in whole["columns"] if row["worst_error"]} <= {"uniqueness_h20"}
+    assert {row["column"] for row in whole["columns"] if row["worst_error"]} <= {
+        "uniqueness_h20",
+        "return_attribution_h20",
+    }
 
 
 @pytest.mark.usefixtures("planted")
@@ -212,6 +215,14 @@ def test_a_series_without_sessions_or_holes_says_which_cuts_it_lacks(short: Bars
         "No cut of the kind hole",
         "No cut of the kind jump",
     } <= lacking
+
+
+def test_stated_rolls_are_cut_at_and_labels_kept_apart_by_them_pass(short: Bars) -> None:
+    rolls = timestamps(short.minute[[1400, 2100]])
+    labels = {"rolls": [str(roll) for roll in rolls]}
+    document = audit(short, settings(labels=labels, features={"groups": ["temporal"]}), Params())
+    assert [cut["bar"] for cut in document["cuts"] if cut["kind"] == "roll"] == [1400, 2100]
+    assert document["counts"]["failed"] == 0
 
 
 def test_a_series_of_a_few_bars_is_refused() -> None:

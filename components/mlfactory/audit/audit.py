@@ -16,7 +16,7 @@ from mlfactory.audit.compare import (
     rows_to_feed,
     window_of,
 )
-from mlfactory.audit.cuts import ABOUT, Cut, choose
+from mlfactory.audit.cuts import ABOUT, Cut, Schedule, choose
 from mlfactory.audit.garbage import GARBAGE
 from mlfactory.audit.params import FAILED, Params, Settings
 from mlfactory.audit.verdicts import NOT_TESTED, VERDICTS, judged
@@ -30,12 +30,12 @@ _FUTURE: Final = 768  # corrupted bars: half a day of minutes, so that slow colu
 _FEWEST: Final = 200  # bars without which hardly a column has a value
 _SHOWN: Final = 800  # points of the figure
 _WEIGHTS: Final = (
-    "Weights are audited as average uniqueness of every finished label beside finished and open ones; training divides "
-    "them by their mean over a fold's rows, and age decay, where it is chosen, counts from the fold's last row."
+    "Weights are audited as uniqueness and attributed return of every finished label beside finished and open ones; "
+    "training divides them by sums over a fold's rows, and age decay, where chosen, counts from the fold's last row."
 )
 _KEYS: Final = (
     "timestamp, row, segment and session are keys, not columns: they count from where the file starts. Trade ends are "
-    "compared as bars after their row."
+    "compared as bars after their row. The audit begins at the bars, as ingest gives them."
 )
 
 
@@ -61,7 +61,8 @@ def audit(bars: Bars, settings: Settings, params: Params, tell: Tell = progress)
     found = Findings(chain.parts(bars[:_FEWEST]))
     declared = (finding.column.lookback or 1 for finding in found)
     warm_up = max(*declared, *chain.regime_lookback.values())  # rows of unbounded columns start there, too
-    cuts = choose(bars, warm_up + _PAST, params.cuts, (chain.steps, settings.regime), rng)
+    schedule = Schedule(chain.steps, settings.regime, settings.labels)
+    cuts = choose(bars, warm_up + _PAST, params.cuts, schedule, rng)
     windows = [window_of(bars, cut.bar, warm_up + _PAST, _FUTURE) for cut in cuts]
     alone = [chain.parts(window.bars) for window in windows]
     fed = rows_to_feed(bars, warm_up, params.rows, rng)
@@ -134,7 +135,7 @@ def _gaps(cuts: list[Cut], tried: Counter[str], chain: Chain) -> Iterator[str]:
     kinds = {cut.kind for cut in cuts}
     for kind, about in ABOUT.items():
         if kind not in kinds:
-            yield f"No cut of the kind {kind} ({about}): the series has none."
+            yield f"No cut of the kind {kind} ({about}): there is none."
     for name in GARBAGE:
         if not tried[name]:
             yield f"Garbage of the kind {name} was never tried: the series has no room for it."

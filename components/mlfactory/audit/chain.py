@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from mlfactory.audit.params import AUDITED, Settings
 from mlfactory.common.bars import Bars, Ints
-from mlfactory.common.weights import uniqueness
+from mlfactory.common.weights import return_attribution, uniqueness
 from mlfactory.features.compute import compute, plan
 from mlfactory.features.registry import load
 from mlfactory.features.segment import Setting
 from mlfactory.labels.stage import columns as label_columns
-from mlfactory.labels.stage import follow
+from mlfactory.labels.stage import follow, log_returns, split_at_rolls
 from mlfactory.mtf.bins import FIELDS, build, usable
 from mlfactory.regime import compute as regimes
 from mlfactory.regime.walk import unbounded
@@ -170,6 +170,8 @@ class Chain:
 
     def _labels(self, bars: Bars, names: Names) -> Iterator[Part]:
         bar = np.arange(len(bars))
+        moved = log_returns(split_at_rolls(bars, self.settings.labels))
+        yield Part((Column("labels", "every horizon", "log_return", 2),), moved[None], bar)
         for h, found in follow(bars, self.barriers, self.settings.labels).items():
             told = label_columns(h, found)
             # positions count from where the file starts: the audit compares how many bars after its row a trade ends
@@ -180,14 +182,22 @@ class Chain:
             yield Part(columns, values, np.where(found.valid, found.end.astype(np.int64), NEVER))
 
     def _weights(self, bars: Bars, names: Names) -> Iterator[Part]:
+        moved = log_returns(split_at_rolls(bars, self.settings.labels))
         for h, found in follow(bars, self.barriers, self.settings.labels).items():
             until = found.open_until.astype(np.int64)
             rows, others = np.flatnonzero(found.valid), np.flatnonzero(~found.valid & (until >= 0))
-            unique = np.full(len(bars), np.nan)
-            unique[rows] = uniqueness(rows + 1, until[rows], (others + 1, until[others]))
+            start, end, still_open = rows + 1, until[rows], (others + 1, until[others])
+            weights = np.full((2, len(bars)), np.nan)
+            weights[0, rows] = uniqueness(start, end, still_open)
+            if len(rows):
+                span = slice(int(start.min()), int(end.max()) + 1)
+                weights[1, rows] = return_attribution(start, end, moved[span], still_open)
             needed = self.settings.labels.lookback + self.barriers[h].max_bars
-            column = Column("weights", f"horizon {h}", f"uniqueness_h{h}", needed, _CUMULATIVE)
-            yield Part((column,), unique[None], np.where(found.valid, until, NEVER))
+            columns = tuple(
+                Column("weights", f"horizon {h}", f"{name}_h{h}", needed, _CUMULATIVE)
+                for name in ("uniqueness", "return_attribution")
+            )
+            yield Part(columns, weights, np.where(found.valid, until, NEVER))
 
 
 def _is_position(name: str, values: NDArray[Any]) -> bool:

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from mlfactory.common.bars import Bars, Ints
+from mlfactory.labels.params import Params as LabelParams
+from mlfactory.labels.stage import split_at_rolls
 from mlfactory.mtf.bins import build
 from mlfactory.regime.params import Params as RegimeParams
 from mlfactory.regime.walk import refits
@@ -20,8 +22,20 @@ ABOUT: Final[Mapping[str, str]] = {
     "session open": "the first bar of a session",
     "refit": "the bar at which the hidden Markov model is fitted again, and the one after it",
     "hole": "the first bar after a hole",
-    "jump": "the largest moves between sessions, where unadjusted contracts roll",
+    "roll": "the first bar of a contract, where labels.rolls states it",
+    "jump": "the largest moves between sessions: rolls that nobody states are among them",
 }
+
+
+class Schedule(NamedTuple):
+    """What besides the bars decides where a look into the future would show."""
+
+    steps: Sequence[int]
+    """of the ladder, minutes"""
+    regime: RegimeParams
+    """which set the refits"""
+    labels: LabelParams
+    """which state the rolls"""
 
 
 @dataclass(frozen=True)
@@ -36,7 +50,7 @@ def choose(
     bars: Bars,
     warm_up: int,
     count: int,
-    schedule: tuple[Sequence[int], RegimeParams],
+    schedule: Schedule,
     rng: np.random.Generator,
 ) -> list[Cut]:
     """Choose cuts in order of time; a bar that is of several kinds counts as the rarest.
@@ -45,15 +59,16 @@ def choose(
         bars: the series.
         warm_up: bars of a segment without a value in some column; cuts lie behind them where they can.
         count: random cuts.
-        schedule: steps of the ladder, and the parameters that set refits.
+        schedule: of the stages.
         rng: draws the places.
     """
     places = {
         "hole": _some(_holes(bars), rng),
-        "refit": _and_next(_some(_refits(bars, schedule[1]), rng)),
+        "refit": _and_next(_some(_refits(bars, schedule.regime), rng)),
+        "roll": _some(_rolls(bars, schedule.labels), rng),
         "session open": _some(_behind(_opens(bars), bars, warm_up), rng),
         "jump": _jumps(bars),
-        "ladder edge": np.fromiter(_edges(bars, warm_up, schedule[0], rng), np.int64),
+        "ladder edge": np.fromiter(_edges(bars, warm_up, schedule.steps, rng), np.int64),
         "random": rng.permutation(_behind(np.arange(1, len(bars)), bars, warm_up)),
     }
     taken: dict[int, str] = {}
@@ -83,6 +98,11 @@ def _opens(bars: Bars) -> Ints:
 
 def _holes(bars: Bars) -> Ints:
     return np.flatnonzero(np.diff(bars.segment)) + 1
+
+
+def _rolls(bars: Bars, params: LabelParams) -> Ints:
+    traded = split_at_rolls(bars, params)
+    return np.setdiff1d(_holes(traded), _holes(bars))
 
 
 def _jumps(bars: Bars) -> Ints:
