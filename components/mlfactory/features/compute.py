@@ -145,7 +145,7 @@ def _cut(bars: Bars, regime: Regime, ladder: Ladder, rows: slice, segment: slice
         if step <= bars.bar_minutes:
             continue
         table = ladder.tables[step]
-        alignment = ladder.column(step)[rows]
+        alignment = np.array(ladder.column(step)[rows])  # however it is stored, kernels get one layout
         first = max(int(np.searchsorted(table.segment, number)), int(alignment[0]))
         part = slice(first, max(int(alignment[-1]) + 1, first))
         last, age = last_closed(alignment, first, table.session_known, ladder.session_minute[rows])
