@@ -26,7 +26,7 @@ test: $(READY) ## run the quick suite: laws, contracts and every part
 	@$(BIN)/python -m pytest -q -n 2 --dist loadscope $(ARGS)
 
 test-lookahead: $(READY) ## run the look-ahead laws and the parts that they guard
-	@$(BIN)/python -m pytest -q -n 2 --dist loadscope tests/laws tests/regime tests/mtf tests/features tests/labels tests/dataset $(ARGS)
+	@$(BIN)/python -m pytest -q -n 2 --dist loadscope tests/laws tests/audit tests/regime tests/mtf tests/features tests/labels tests/dataset $(ARGS)
 
 test-models: $(READY) ## run the contracts of the models, their training and stacking
 	@$(BIN)/python -m pytest -q -n 2 --dist loadscope tests/models tests/train tests/stacking $(ARGS)

@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 
-from mlfactory.report.figures import Line, equity, reliability, ticks, whisker
+from mlfactory.report.figures import Line, Mark, equity, marked, reliability, ticks, whisker
 from mlfactory.report.text import count, day, interval, number, percent
 
 
@@ -73,3 +73,17 @@ def test_a_whisker_shows_on_which_side_of_zero_it_lies(low: float, high: float, 
 def test_reliability_keeps_every_bin() -> None:
     line = Line("long", np.linspace(0.2, 0.4, 7).tolist(), np.linspace(0.1, 0.5, 7).tolist(), "long")
     assert reliability([line]).count("<circle") == 7
+
+
+@pytest.mark.parametrize(
+    ("prices", "labels"),
+    [([1.07, 1.08, 1.1], ["1.07", "1.08", "1.09", "1.10"]), ([4000.0, 4900.0, 4600.0], ["4,000", "4,500"])],
+)
+def test_a_marked_series_names_its_marks_and_labels_prices_by_their_size(
+    prices: list[float], labels: list[str]
+) -> None:
+    marks = [Mark(1440.0, prices[1], "m1", "a <hole>"), Mark(2880.0, prices[2], "m2", "a jump")]
+    drawn = marked(Line("Close", [0.0, 1440.0, 2880.0], prices, "three"), marks)
+    assert drawn.count('<circle class="mark') == drawn.count('<line class="mark') == 2
+    assert "<title>a &lt;hole&gt;</title>" in drawn
+    assert set(labels) <= set(re.findall(r'<text class="tick end"[^>]*>([^<]*)</text>', drawn))

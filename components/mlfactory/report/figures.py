@@ -64,11 +64,13 @@ def marked(line: Line, marks: Sequence[Mark]) -> str:
     low, high = _range(level)
     x, y = _Scale(line.x[0], line.x[-1], LEFT, WIDTH - RIGHT), _Scale(low, high, HEIGHT - BOTTOM, TOP)
     parts = [_date(x, at) for at in _days(line.x[0], line.x[-1], 7)]
-    for value in ticks(math.exp(low), math.exp(high), 5):
+    prices = ticks(math.exp(low), math.exp(high), 5)
+    digits = max(0, -math.floor(math.log10(prices[1] - prices[0]) + 1e-9)) if len(prices) > 1 else 2
+    for value in prices:
         at = y(math.log(value))
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at}" y2="{at}"/>')
         parts.append(
-            f'<text class="tick end" x="{LEFT - 8}" y="{float(at) + 4:.1f}">{number(value, 0)}</text>'
+            f'<text class="tick end" x="{LEFT - 8}" y="{float(at) + 4:.1f}">{number(value, digits)}</text>'
         )
     points = " L".join(f"{x(a)} {y(b)}" for a, b in zip(line.x, level, strict=True))
     parts.append(f'<path class="line {line.style}" d="M{points}"><title>{escape(line.name)}</title></path>')
