@@ -9,13 +9,13 @@ from toy_run import ToyRun
 from mlfactory.common.artifacts import read_json, sha256
 from mlfactory.common.errors import InputError
 from mlfactory.common.index import read_index
-from mlfactory.common.metrics import class_frequencies, row_log_loss
+from mlfactory.common.metrics import class_frequencies, mean_per_row, row_log_loss
 from mlfactory.common.pools import read_pool
 from mlfactory.common.splits import HELD_OUT, INNER, REFIT, TRAIN
 from mlfactory.models.registry import combiners, load_model
 from mlfactory.oof.stage import run as run_oof
 from mlfactory.stacking.combining import combine
-from mlfactory.stacking.nested import mean_per_row, nested, stack
+from mlfactory.stacking.nested import nested, stack
 from mlfactory.stacking.params import Params
 from mlfactory.stacking.stage import run
 
@@ -266,21 +266,34 @@ def ridge(X, y):
     return load_model("meta_ridge")().fit(X, y, np.ones(len(y))).predict_proba
 
 
-def test_a_combiner_learns_from_the_mean_of_a_row_s_predictions_and_predicts_those_of_its_fold(
-    often: ToyRun,
-) -> None:
+def test_a_combiner_learns_from_and_predicts_one_path(often: ToyRun) -> None:
     jobs = [often.job(m, 20, "fold_predictions") for m in sorted(often.models)]
     rng = np.random.default_rng(0)
     jobs = [replace(p, probability=rng.dirichlet(np.ones(3), len(p))) for p in jobs]
     base, index = stack(jobs), often.content
     assert len(base) == 3 * len(np.unique(base.row))
     found, trained_on = nested(base, index, ridge)
+    path = index.path(20, base.row, base.fold)
     for k in range(6):
-        learned = [r for r in np.unique(base.row) if index.code[20][r, k] in (TRAIN, INNER)]
-        assert trained_on[k] == len(learned)
-        X = np.array([base.features[base.row == r].mean(axis=0) for r in learned])
-        expected = ridge(X, index.label[20][learned])(base.features[base.fold == k])
-        np.testing.assert_allclose(found[base.fold == k], expected, rtol=1e-9)
+        for number in np.unique(path[base.fold == k]):
+            of_path = path == number
+            train = of_path & np.isin(index.code[20][base.row, k], (TRAIN, INNER))
+            held = of_path & (base.fold == k)
+            assert len(np.unique(base.row[train])) == train.sum() == trained_on[k]
+            expected = ridge(base.features[train], index.label[20][base.row[train]])(base.features[held])
+            np.testing.assert_array_equal(found[held], expected)
+
+
+def test_the_served_combiner_learns_from_every_row_once(often: ToyRun) -> None:
+    base, test = (
+        stack([often.job(m, 20, k) for m in often.models]) for k in ("fold_predictions", "test_predictions")
+    )
+    combined = combine("meta_ridge", base, test, often.content, 0, {})
+    first = base.take(often.content.path(20, base.row, base.fold) == 0)
+    assert first.row.tolist() == np.unique(base.row).tolist()
+    label = often.content.label[20][first.row]
+    same = load_model("meta_ridge")(gap=combined.model.gap).fit(first.features, label, np.ones(len(label)))
+    np.testing.assert_array_equal(combined.test.probability, same.predict_proba(test.features))
 
 
 def test_garbage_in_the_labels_of_held_out_blocks_leaves_that_fold_s_predictions_unchanged(
@@ -297,9 +310,7 @@ def test_garbage_in_the_labels_of_held_out_blocks_leaves_that_fold_s_predictions
         assert not np.array_equal(before[base.fold != k], after[base.fold != k])
 
 
-def test_the_ranking_scores_every_row_once_by_the_mean_of_its_predictions(
-    often: ToyRun, tmp_path: Path
-) -> None:
+def test_the_ranking_scores_every_row_once_by_the_mean_of_its_losses(often: ToyRun, tmp_path: Path) -> None:
     document = read_json(stacked(often, tmp_path) / "ranking")
     pool, _ = read_pool(tmp_path / "ensemble_predictions", "ensemble_predictions")
     ours = next(p for p in pool if p.fold[0] >= 0)
@@ -307,11 +318,9 @@ def test_the_ranking_scores_every_row_once_by_the_mean_of_its_predictions(
     assert ours.row.tolist() == base.row.tolist()
     assert ours.fold.tolist() == base.fold.tolist()
     rows = {row["model"]: row for row in document["rows"]}
-    row = np.unique(ours.row)
-    label = often.content.label[20][row]
-    assert {r["n"] for r in rows.values()} == {len(row)}
-    mean = np.array([ours.probability[ours.row == r].mean(axis=0) for r in row])
-    assert rows["meta_ridge"]["log_loss"] == pytest.approx(row_log_loss(mean, label).mean())
+    assert {r["n"] for r in rows.values()} == {len(np.unique(ours.row))}
+    losses = row_log_loss(ours.probability, often.content.label[20][ours.row])
+    assert rows["meta_ridge"]["log_loss"] == pytest.approx(losses.mean())
     assert {loss["model"]: loss["lost"] for loss in document["loss_of_rows"]} == {
         "lightgbm": 5,
         "lstm": 0,

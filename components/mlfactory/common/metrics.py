@@ -201,6 +201,7 @@ def scores(
     label: NDArray[Any],
     prior_loss: Floats,
     bootstrap: StationaryBootstrap,
+    row: Ints | None = None,
 ) -> dict[str, dict[str, float]]:
     """Score models on the same rows, against the same prior and with the same resamples.
 
@@ -209,18 +210,21 @@ def scores(
         label: shape (n,).
         prior_loss: shape (n,); see ``prior_log_loss``.
         bootstrap: of n rows in order of time.
+        row: shape (n,), ascending; row of each prediction, where all rows are predicted equally often and more than
+            once: the bootstrap is of the rows then, and a row's gain the mean over its predictions.
 
     Returns:
         per model: ``n``, ``log_loss``, ``prior_log_loss``, ``gain`` and the ends of its 95 % (``gain_low``,
         ``gain_high``) and 99.9 % (``gain_low_999``, ``gain_high_999``) intervals, ``accuracy`` and ``brier``
     """
     gain = np.column_stack([prior_loss - row_log_loss(p, label) for p in probabilities.values()])
+    gain = gain if row is None else mean_per_row(row, gain)
     draws = bootstrap.interval_draws(gain)
     out: dict[str, dict[str, float]] = {}
     for j, (name, p) in enumerate(probabilities.items()):
         mean = float(gain[:, j].mean())
         out[name] = {
-            "n": len(label),
+            "n": len(gain),
             "log_loss": float(prior_loss.mean()) - mean,
             "prior_log_loss": float(prior_loss.mean()),
             "gain": mean,
@@ -229,6 +233,15 @@ def scores(
             "brier": brier(p, label),
         }
     return out
+
+
+def mean_per_row(row: Ints, values: Floats) -> Floats:
+    """Average the entries of every row: shape (rows, ...) for ``values`` of shape (n, ...), ``row`` ascending."""
+    first = np.flatnonzero(np.diff(row, prepend=row[:1] - 1))
+    if len(first) == len(row):
+        return values
+    entries = np.diff(np.append(first, len(row))).reshape(-1, *[1] * (values.ndim - 1))
+    return np.asarray(np.add.reduceat(values, first, axis=0) / entries)
 
 
 def ends(what: str, draws: Floats) -> dict[str, float]:

@@ -13,7 +13,7 @@ _SCHEMES: Final = {
     "walk_forward": ("Walk-forward", "train on what came before the rows they predict"),
     "combinatorial": (
         "Combinatorial folds",
-        "train before and after the rows they predict; a row&rsquo;s prediction is the mean over its folds",
+        "train before and after the rows they predict; a row&rsquo;s loss is the mean over its folds",
     ),
 }
 """Per scheme of the dataset stage: its name, and what its folds do."""

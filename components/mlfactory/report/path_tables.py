@@ -16,7 +16,7 @@ def paths(document: Document) -> str:
     """Write a card per horizon; nothing where folds hold every row out once."""
     if not document["paths"]:
         return ""
-    cards = "".join(_card(horizon, told) for horizon, told in document["paths"].items())
+    cards = "".join(_card(horizon, told) for horizon, told in sorted(document["paths"].items(), key=_horizon))
     return (
         '<h2 id="paths">Combinatorial paths <small>not a result: development rows, folds that train on both sides'
         f"</small></h2>\n{cards}"
@@ -24,6 +24,10 @@ def paths(document: Document) -> str:
         "and largest are over the paths, which share folds: independent histories would differ more. Trades follow the "
         "rule of the locked test, with expected payoffs of each fold&rsquo;s training rows; costs are included.</p>"
     )
+
+
+def _horizon(entry: tuple[str, Any]) -> int:
+    return int(entry[0])
 
 
 def _card(horizon: str, told: Document) -> str:

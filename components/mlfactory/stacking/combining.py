@@ -54,7 +54,8 @@ def combine(
     """
     kind = load_model(name)
     settings: dict[str, Any] = {**given, "seed": seed}
-    once = development.averaged()
+    path = index.path(development.horizon, development.row, development.fold)
+    once = development.take(path == 0)  # a prediction per row, each by one model like those of the test
     if "gap" in models()[name].defaults:
         settings["gap"] = max(index.longest_overlap(once.horizon, once.row), settings.get("gap", 0))
     settings = parse(kind, settings, f"model.{name}").settings()

@@ -1,8 +1,8 @@
 """Combining models without leaks: on rows that all predict, by combiners that never saw the rows they predict.
 
 A combiner that predicts fold k learns from the out-of-fold predictions of the rows that fold k trains on,
-purged and embargoed like the base models' rows. Where folds hold a row out more than once, as combinatorial ones do, it
-learns from the mean of the row's predictions, and predicts what the base models of its own fold say.
+purged and embargoed like the base models' rows. Where folds hold a row out more than once, as combinatorial ones do,
+every path is a stack of its own: a combiner learns from one prediction per row, all of the path that it predicts.
 """
 
 from collections.abc import Callable, Sequence
@@ -51,12 +51,6 @@ class Stack:
     def features(self) -> Floats:
         """The combiner's input: shape (n, 3 x models)."""
         return self.probability.reshape(len(self), -1)
-
-    def averaged(self) -> "Stack":
-        """Every row once, with the mean over the folds that hold it out; ``fold`` is the first of them."""
-        first = first_of_rows(self.row)
-        once = self.take(np.isin(np.arange(len(self)), first))
-        return replace(once, probability=mean_per_row(self.row, self.probability))
 
     def take(self, rows: NDArray[np.bool_]) -> "Stack":
         """Keep the rows where ``rows``, of shape (n,), is true."""
@@ -112,20 +106,6 @@ def _positions(predictions: Predictions, row: Ints) -> Ints:
     return order[np.isin(predictions.row[order], row)]
 
 
-def first_of_rows(row: Ints) -> Ints:
-    """Place of the first entry of every row, shape (rows,), for ``row`` of shape (n,), ascending."""
-    return np.flatnonzero(np.diff(row, prepend=row[:1] - 1))
-
-
-def mean_per_row(row: Ints, values: Floats) -> Floats:
-    """Average the entries of every row: shape (rows, ...) for ``values`` of shape (n, ...), ``row`` ascending."""
-    first = first_of_rows(row)
-    if len(first) == len(row):
-        return values
-    entries = np.diff(np.append(first, len(row))).reshape(-1, *[1] * (values.ndim - 1))
-    return np.asarray(np.add.reduceat(values, first, axis=0) / entries)
-
-
 def nested(stack: Stack, index: Index, fit: Fit) -> tuple[Floats, dict[int, int]]:
     """Predict every fold with a combiner that learned from that fold's training rows alone.
 
@@ -133,16 +113,19 @@ def nested(stack: Stack, index: Index, fit: Fit) -> tuple[Floats, dict[int, int]
         shape (n, 3), NaN in folds of whose training rows none has out-of-fold predictions (the first of a
         walk-forward); and per fold the rows learned from
     """
-    known = stack.averaged()
-    label, code = index.label[stack.horizon][known.row], index.code[stack.horizon][known.row]
     out = np.full((len(stack), len(PROBABILITIES)), np.nan)
     trained_on: dict[int, int] = {}
-    for fold in range(index.n_folds):
-        held_out = stack.fold == fold
-        train = np.isin(code[:, fold], (TRAIN, INNER))
-        trained_on[fold] = int(train.sum())
-        if held_out.any() and train.any():
-            out[held_out] = fit(known.features[train], label[train])(stack.features[held_out])
+    path = index.path(stack.horizon, stack.row, stack.fold)
+    for number in np.unique(path):
+        of_path = np.flatnonzero(path == number)
+        row, features = stack.row[of_path], stack.features[of_path]
+        label, code = index.label[stack.horizon][row], index.code[stack.horizon][row]
+        for fold in range(index.n_folds):
+            held_out = stack.fold[of_path] == fold
+            train = np.isin(code[:, fold], (TRAIN, INNER))
+            trained_on[fold] = int(train.sum())
+            if held_out.any() and train.any():
+                out[of_path[held_out]] = fit(features[train], label[train])(features[held_out])
     return out, trained_on
 
 

@@ -14,7 +14,7 @@ from mlfactory.common.metrics import (
     row_log_loss,
     scores,
 )
-from mlfactory.stacking.nested import Stack, fold_priors, mean_per_row
+from mlfactory.stacking.nested import Stack, fold_priors
 
 Floats = NDArray[np.float64]
 
@@ -37,7 +37,7 @@ def rank(
     """Score base models and combiners of one horizon on the rows that all of them predict.
 
     Args:
-        stack: the base models; of several predictions of one row, the mean is scored.
+        stack: the base models; of several predictions of one row, the mean loss counts.
         combined: per combiner, shape (n, 3); NaN where it does not predict.
         index: labels and folds.
         draws: resamples of the block bootstrap.
@@ -47,17 +47,17 @@ def rank(
         per model: horizon, model and the numbers of ``metrics.scores``; best log loss first, ties by name
     """
     known = predicted_by_all(list(combined.values()))
-    entries = stack.take(known)
-    stack = entries.averaged()
-    label, end = index.label[stack.horizon][stack.row], index.end[stack.horizon][stack.row]
-    prior = mean_per_row(entries.row, fold_priors(index, stack.horizon, entries.fold, class_frequencies))
-    block = block_length(index.bar[stack.row], end)
+    stack = stack.take(known)
+    label, row = index.label[stack.horizon][stack.row], np.unique(stack.row)
+    prior = fold_priors(index, stack.horizon, stack.fold, class_frequencies)
+    block = block_length(index.bar[row], index.end[stack.horizon][row])
     table = scores(
         {model: stack.probability[:, j] for j, model in enumerate(stack.models)}
-        | {model: mean_per_row(entries.row, p[known]) for model, p in combined.items()},
+        | {model: p[known] for model, p in combined.items()},
         label,
         row_log_loss(prior, label),
-        StationaryBootstrap(len(stack), block, draws, seed),
+        StationaryBootstrap(len(row), block, draws, seed),
+        stack.row,
     )
     rows = [
         {"horizon": stack.horizon, "model": model, "block_rows": block, **numbers}

@@ -160,7 +160,7 @@ def _write_ensemble(path: Path, horizons: Sequence[_Horizon], about: Provenance)
                 "columns": one.development.columns,
                 "combiners": {c.name: f"{c.name}_h{horizon}" for c in one.combined},
                 "rows": {
-                    c.name: {"final": len(one.development.averaged()), "nested": c.trained_on}
+                    c.name: {"final": len(np.unique(one.development.row)), "nested": c.trained_on}
                     for c in one.combined
                 },
             }
