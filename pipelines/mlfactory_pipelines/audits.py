@@ -13,10 +13,17 @@ from mlfactory.audit.params import AUDITED, FAILED
 from mlfactory.common.stage import single_threaded
 from mlfactory_pipelines.plan import Plan
 
-SHOWN: Final = (
-    "stage", "group", "column", "lookback", "cuts", "differed", "leaks", "rows", "worst_error", "verdict",
+_WIDE: Final = 112  # columns of a terminal that fit every fact
+_FACTS: Final = (
+    "stage", "group", "column", "lookback", "cuts", "differed", "leaks", "rows", "error", "verdict",
 )  # fmt: skip
-"""Columns of the table, of those that the document has."""
+_BRIEF: Final = ("column", "cuts", "differed", "rows", "error", "verdict")
+
+
+def shown() -> tuple[str, ...]:
+    """Choose the facts of a column that fit the terminal; a file or a pipe has all of them."""
+    console = Console()
+    return _FACTS if not console.is_terminal or console.width >= _WIDE else _BRIEF
 
 
 def perform(plan: Plan) -> dict[str, Any]:
@@ -70,7 +77,7 @@ def rows(document: Mapping[str, Any]) -> list[dict[str, Any]]:
         {
             **row,
             "lookback": "unbounded" if row["lookback"] is None else row["lookback"],
-            "worst_error": "not finite" if row["worst_error"] is None else f"{row['worst_error']:.1g}",
+            "error": "not finite" if row["worst_error"] is None else f"{row['worst_error']:.1g}",
         }
         for row in document["columns"]
     ]

@@ -128,7 +128,7 @@ def audit(  # noqa: PLR0913  one argument per option
     document = audits.perform(plan)
     if html is not None:
         audits.write_page(html, document)
-    _print(document if as_json else audits.rows(document), audits.SHOWN, as_json)
+    _print(document if as_json else audits.rows(document), audits.shown(), as_json)
     for line in audits.verdict(document):
         _say(line)
     if html is not None:
@@ -402,7 +402,7 @@ def _print(rows: Any, columns: Sequence[str], as_json: bool) -> None:
 
     table = Table(box=None)
     for column in columns:
-        table.add_column(column, no_wrap=column == "name")
+        table.add_column(column, no_wrap=column in ("name", "column", "verdict"))
     for row in rows:
         table.add_row(*(str(row[key]) for key in columns))
     _wide(Console()).print(table)
