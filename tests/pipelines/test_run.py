@@ -342,6 +342,34 @@ def test_an_audit_is_one_more_step_and_what_it_catches_ends_the_run_with_1(
     assert "1 column breaks causality." in (second["out"] / "audit.html").read_text(encoding="utf-8")
 
 
+def test_a_model_and_a_combiner_of_ones_own_are_a_file_each(
+    second: dict[str, Any], mlfactory: Command, tmp_path: Path
+) -> None:
+    """Listed, compiled into the pipeline, trained, stacked, reported and saved, with no other change."""
+    own = {"MLF_MODELS": str(Path(__file__).parents[1] / "support" / "one_more_model")}
+    listed = {model["name"]: model for model in json.loads(mlfactory("models", "--json", **own).stdout)}
+    without = json.loads(mlfactory("models", "--json").stdout)
+    assert len(listed) == len(without) + 2
+    assert listed["nearest_centroid"]["family"] == "classical"
+    chosen = ["--models", "logistic,nearest_centroid", "--set", "model.nearest_centroid.sharpness=0.2"]
+    chosen += ["--set", "stacking.combiners=[voting, median_vote]"]
+    compiled = mlfactory("compile", "-o", tmp_path / "training.yaml", *chosen, **own)
+    assert compiled.returncode == 0, compiled.stderr
+    text = " ".join((tmp_path / "training.yaml").read_text().split())
+    assert '"model": "nearest_centroid", "params": {"sharpness": 0.2}' in text
+
+    done = mlfactory("run", "--out", second["out"], "--resume", *chosen, **own)
+    assert done.returncode == 0, done.stdout + done.stderr
+    out = second["out"]
+    document = json.loads((out / "report.json").read_text())
+    ranked = {row["model"] for row in document["leaderboard"]}
+    assert {"logistic", "nearest_centroid", "voting", "median_vote"} <= ranked
+    saved = {path.name for path in (out / "models").rglob("*") if path.is_dir()}
+    assert {"nearest_centroid_h20", "median_vote_h20"} <= saved
+    contract = json.loads((out / "models" / "ensemble" / "contract.json").read_text())
+    assert contract["horizons"]["20"]["models"] == ["logistic", "nearest_centroid"]
+
+
 def test_a_run_whose_command_is_killed_leaves_no_process_behind(
     bars: Path, scratch: Path, tmp_path: Path
 ) -> None:
