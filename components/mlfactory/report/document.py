@@ -8,8 +8,8 @@ from mlfactory.common.index import Index
 from mlfactory.common.metrics import expected_best, sharpe_error
 from mlfactory.common.predictions import COMBINERS, FAILED, Predictions
 from mlfactory.common.splits import HELD_OUT, REFIT
+from mlfactory.report import explanations, model_inputs
 from mlfactory.report.evaluation import Result
-from mlfactory.report.model_inputs import describe
 
 
 def chosen(ranking: Mapping[str, Any], horizon: int) -> dict[str, str]:
@@ -59,7 +59,8 @@ def contents(
         "loss_of_rows": ranking["loss_of_rows"],
         "trials": _trials(board, details),
         "feature_importance": _importance(fits, ranking),
-        "model_inputs": describe(fits),
+        "explanations": explanations.describe(fits),
+        "model_inputs": model_inputs.describe(fits),
         "failed": broken,
     }
     cleaned: dict[str, Any] = clean(report)

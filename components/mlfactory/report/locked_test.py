@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from mlfactory.common.predictions import CLASSES, FAILED
 from mlfactory.report.figures import Line, equity, reliability, whisker
-from mlfactory.report.tables import cells, error, head, key, of_horizon, table
+from mlfactory.report.tables import cells, error, head, key, of_horizon, shares, table
 from mlfactory.report.text import NONE, count, day, interval, many, number, percent
 
 _LINES: Final = ("one", "two", "three")
@@ -167,12 +167,6 @@ def _balance(details: Row) -> str:
 
 
 def _importance(importance: Row) -> str:
-    shown = importance["share"][:15]
-    top = max(item["share"] for item in shown) or 1.0
-    rows = (
-        f'<span title="{escape(item["feature"])}">{escape(item["feature"])}</span>'
-        f'<div style="width:{100 * item["share"] / top:.1f}%"></div><b>{percent(item["share"], 1)}</b>'
-        for item in shown
-    )
+    shown = [(item["feature"], item["share"]) for item in importance["share"][:15]]
     title = f"What {escape(importance['model'])} leans on"
-    return f'<div class="card wide"><h3>{title}</h3><div class="share">{"".join(rows)}</div></div>'
+    return f'<div class="card wide"><h3>{title}</h3>{shares(shown)}</div>'

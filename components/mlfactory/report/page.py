@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
+from mlfactory.report.explanations import explanations
 from mlfactory.report.frame import page, tiles
 from mlfactory.report.locked_test import locked_test
 from mlfactory.report.model_inputs import model_inputs
@@ -19,6 +20,7 @@ _LINKS: Final = (
     ("development", "Development rows"),
     ("regimes", "Regimes"),
     ("reading", "What models read"),
+    ("explanations", "What models look at"),
     ("method", "Method"),
     ("resources", "Time and memory"),
     ("inputs", "Inputs"),
@@ -39,6 +41,7 @@ def render(document: Document) -> str:
         failures(document),
         regimes(document),
         model_inputs(document),
+        explanations(document),
         method(document),
         f'<h2 id="resources">Time and memory</h2>\n<div class="card scroll">{RESOURCES}</div>',
         _provenance(document),

@@ -1,8 +1,10 @@
 """Pieces of tables that every part of the page uses."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
+
+from mlfactory.report.text import percent
 
 Row = Mapping[str, Any]
 
@@ -27,6 +29,17 @@ def key(entries: Iterable[tuple[str, str]]) -> str:
     """Write the key of a figure: a class of the style sheet and a text for each line."""
     items = (f'<span><i class="{style}"></i>{text}</span>' for style, text in entries)
     return f'<div class="key">{"".join(items)}</div>'
+
+
+def shares(entries: Sequence[tuple[str, float]]) -> str:
+    """Write names with a bar and a percentage each; the longest bar is as wide as there is room."""
+    top = max((share for _, share in entries), default=0.0) or 1.0
+    rows = (
+        f'<span title="{escape(name)}">{escape(name)}</span>'
+        f'<div style="width:{100 * share / top:.1f}%"></div><b>{percent(share, 1)}</b>'
+        for name, share in entries
+    )
+    return f'<div class="share">{"".join(rows)}</div>'
 
 
 def error(row: Row) -> str:
