@@ -1,6 +1,6 @@
 """The three comparisons: a corrupted future, a stretch of the series alone, a row from its look-back alone."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -107,7 +107,7 @@ class Findings:
     def __getitem__(self, column: Column) -> Finding:
         return self._by_column[column]
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Finding]:
         return iter(self._by_column.values())
 
 

@@ -13,8 +13,8 @@ from mlfactory.mtf.bins import build
 from mlfactory.regime.params import Params as RegimeParams
 from mlfactory.regime.walk import refits
 
-_EACH: Final = 2  # places of each kind, but the random ones and jumps
-_JUMPS: Final = 10  # as many as the data report lists: rolls are among them, and news
+_EACH: Final = 2  # places of each kind, but of those that are rare
+_RARE: Final = 10  # rolls and jumps: as many as the data report lists
 
 ABOUT: Final[Mapping[str, str]] = {
     "random": "anywhere",
@@ -65,7 +65,7 @@ def choose(
     places = {
         "hole": _some(_holes(bars), rng),
         "refit": _and_next(_some(_refits(bars, schedule.regime), rng)),
-        "roll": _some(_rolls(bars, schedule.labels), rng),
+        "roll": rng.permutation(_rolls(bars, schedule.labels))[:_RARE],
         "session open": _some(_behind(_opens(bars), bars, warm_up), rng),
         "jump": _jumps(bars),
         "ladder edge": np.fromiter(_edges(bars, warm_up, schedule.steps, rng), np.int64),
@@ -108,7 +108,7 @@ def _rolls(bars: Bars, params: LabelParams) -> Ints:
 def _jumps(bars: Bars) -> Ints:
     opens = _opens(bars)
     size = np.abs(np.log(bars.open[opens] / bars.close[opens - 1]))
-    return opens[np.argsort(-size, kind="stable")[:_JUMPS]]
+    return opens[np.argsort(-size, kind="stable")[:_RARE]]
 
 
 def _refits(bars: Bars, params: RegimeParams) -> Ints:
