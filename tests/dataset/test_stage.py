@@ -390,7 +390,7 @@ def test_two_rows_of_the_same_bar_are_refused(case: Case, tmp_path: Path) -> Non
     frame, facts = read_table(case.folder / "labels", "labels")
     frame.loc[1500, "timestamp"] = frame.loc[1499, "timestamp"]
     write(tmp_path / "twice", frame, facts)
-    with pytest.raises(InputError, match="two labels have the same timestamp"):
+    with pytest.raises(InputError, match="every row must be later than the one before"):
         case.make(labels=tmp_path / "twice")
 
 

@@ -74,6 +74,22 @@ BAD = {
         ["--set", "stacking.combiners=[voting]", "--set", "model.meta_mlp.epochs=3"],
         "meta_mlp is not fitted in this run; its combiners: voting",
     ),
+    "folds of another scheme": (
+        ["--set", "dataset.train_blocks=2"],
+        "dataset.train_blocks is 2: only the scheme walk_forward has it; it is kfold",
+    ),
+    "folds without training rows": (
+        ["--set", "dataset.scheme=combinatorial", "--set", "dataset.held_out_blocks=9"],
+        "dataset.held_out_blocks is 9 of",
+    ),
+    "a feature set of a missing column": (
+        ["--set", "dataset.feature_sets.neural_optimal=[rsi_99]"],
+        "rsi_99",
+    ),
+    "a weight that does not exist": (
+        ["--set", "reading.lightgbm.weights.by=volume"],
+        "weights.by is 'volume'",
+    ),
     "an unknown preset": (["--preset", "huge"], "default, full, gpu, smoke"),
     "no folder to resume": (["--resume"], "holds no run to resume"),
     "an unknown option": (["--bar", "x"], "--bar"),
@@ -209,6 +225,17 @@ def test_the_bound_on_bars_counts_the_smallest_part() -> None:
     # rows, 80 % of the other quarter, are fewer: 20 / (0.5 * 0.5 * 0.8) = 100
     data = {"test_fraction": 0.5, "n_folds": 2, "inner_fraction": 0.8, "stride": 3}
     assert preflight.fewest_rows(resolve({"dataset": data}), 1)[1] == 300
+
+
+def test_the_bound_on_bars_knows_the_scheme() -> None:
+    def least(**data: object) -> int:
+        return preflight.fewest_rows(resolve({"dataset": {"inner_fraction": 0, "stride": 1, **data}}), 1)[1]
+
+    # 80 % development rows: a fold of five holds 16 % out; two of five blocks are left when three are held out
+    assert least(n_folds=5) == 125
+    assert least(n_folds=5, scheme="walk_forward") == 150
+    assert least(n_folds=5, scheme="combinatorial", held_out_blocks=4) == 125
+    assert least(n_folds=10, scheme="combinatorial", held_out_blocks=9) == 250
 
 
 def test_an_input_is_kept_by_its_content(tmp_path: Path) -> None:

@@ -84,8 +84,13 @@ def run(  # noqa: PLR0913  (one argument per artifact)
     lookback = longest_lookback(catalogue, sets)
     frame, facts = read_table(labels, "labels")
     minute = minutes(frame["timestamp"])
-    if (np.diff(minute) <= 0).any():
-        raise InputError("two labels have the same timestamp, or they are not in order of time")
+    if (wrong := np.flatnonzero(np.diff(minute) <= 0) + 1).size:
+        stamps = timestamps(minute[wrong[0] - 1 : wrong[0] + 1])
+        raise InputError(
+            f"row {wrong[0]} of the labels is stamped {stamps[1]:%Y-%m-%d %H:%M} and the row before it "
+            f"{stamps[0]:%Y-%m-%d %H:%M}: every row must be later than the one before ({wrong.size} of {len(minute)} "
+            "are not)"
+        )
     rows = choose_rows(
         minute,
         frame["segment"].to_numpy(dtype=np.int64, copy=True),
