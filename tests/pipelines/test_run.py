@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,15 @@ def lines(said: str) -> dict[str, str]:
 
 def cached(said: str) -> set[str]:
     return {name for name, rest in lines(said).items() if rest.startswith("cached")}
+
+
+@pytest.fixture
+def resumed(second: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The second run, whose configuration is afterwards what it was."""
+    config = second["out"] / "config.yaml"
+    kept = config.read_bytes()
+    yield second
+    config.write_bytes(kept)
 
 
 def test_every_stage_and_model_has_a_line_with_counts_time_and_memory(first: dict[str, Any]) -> None:
@@ -294,7 +304,7 @@ def test_a_changed_file_is_read_again(
 
 
 def test_a_model_whose_fit_fails_is_reported_and_the_others_go_on(
-    second: dict[str, Any], mlfactory: Command, tmp_path: Path
+    resumed: dict[str, Any], mlfactory: Command, tmp_path: Path
 ) -> None:
     folder = tmp_path / "classical"
     folder.mkdir()
@@ -314,7 +324,7 @@ def test_a_model_whose_fit_fails_is_reported_and_the_others_go_on(
         "MODEL = Broken\n"
     )
     models = "logistic,lightgbm,broken"
-    done = mlfactory("run", "--out", second["out"], "--resume", "--models", models, MLF_MODELS=str(tmp_path))
+    done = mlfactory("run", "--out", resumed["out"], "--resume", "--models", models, MLF_MODELS=str(tmp_path))
     assert done.returncode == 1
     assert done.stderr.splitlines() == ["error: model broken_h20 failed: ArithmeticError: no minimum"]
     assert set(TRAINED) <= cached(done.stdout)
@@ -322,7 +332,7 @@ def test_a_model_whose_fit_fails_is_reported_and_the_others_go_on(
 
 
 def test_an_audit_is_one_more_step_and_what_it_catches_ends_the_run_with_1(
-    second: dict[str, Any], mlfactory: Command, tmp_path: Path
+    resumed: dict[str, Any], mlfactory: Command, tmp_path: Path
 ) -> None:
     (tmp_path / "planted.py").write_text(
         "import numpy as np\n"
@@ -333,17 +343,17 @@ def test_an_audit_is_one_more_step_and_what_it_catches_ends_the_run_with_1(
         "    return np.roll(x.close, -1) / x.close\n"
     )
     asked = ["--set", "audit.enabled=true"]
-    done = mlfactory("run", "--out", second["out"], "--resume", *asked, MLF_FEATURE_GROUPS=str(tmp_path))
+    done = mlfactory("run", "--out", resumed["out"], "--resume", *asked, MLF_FEATURE_GROUPS=str(tmp_path))
     assert done.returncode == 1
     [line] = done.stderr.splitlines()
     assert line.startswith("error: audit: failed: features.peek: sees the future: the row of ")
     assert cached(done.stdout) == {*STAGES, *TRAINED}
     assert re.search(r"^audit .* 1 failed, .*; failed: peek$", done.stdout, re.MULTILINE)
-    assert "1 column breaks causality." in (second["out"] / "audit.html").read_text(encoding="utf-8")
+    assert "1 column breaks causality." in (resumed["out"] / "audit.html").read_text(encoding="utf-8")
 
 
 def test_a_model_and_a_combiner_of_ones_own_are_a_file_each(
-    second: dict[str, Any], mlfactory: Command, tmp_path: Path
+    resumed: dict[str, Any], mlfactory: Command, tmp_path: Path
 ) -> None:
     """Listed, compiled into the pipeline, trained, stacked, reported and saved, with no other change."""
     own = {"MLF_MODELS": str(Path(__file__).parents[1] / "support" / "one_more_model")}
@@ -358,9 +368,9 @@ def test_a_model_and_a_combiner_of_ones_own_are_a_file_each(
     text = " ".join((tmp_path / "training.yaml").read_text().split())
     assert '"model": "nearest_centroid", "params": {"sharpness": 0.2}' in text
 
-    done = mlfactory("run", "--out", second["out"], "--resume", *chosen, **own)
+    done = mlfactory("run", "--out", resumed["out"], "--resume", *chosen, **own)
     assert done.returncode == 0, done.stdout + done.stderr
-    out = second["out"]
+    out = resumed["out"]
     document = json.loads((out / "report.json").read_text())
     ranked = {row["model"] for row in document["leaderboard"]}
     assert {"logistic", "nearest_centroid", "voting", "median_vote"} <= ranked
