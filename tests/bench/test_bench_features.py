@@ -1,16 +1,23 @@
-"""Features against pandas, in one process and in turn: `pytest tests/bench/test_bench_features.py -m slow -s`."""
+"""Features against pandas, in one process and in turn, and the stage as a cold process against the computation."""
 
-import resource
+import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
+from tests.bench.conftest import LINES
 from tests.conftest import make_bars
 
+from mlfactory.common.artifacts import provenance, write_table
+from mlfactory.common.bars import Bars, timestamps, write_bars
+from mlfactory.common.ladder import Ladder, write_ladder
 from mlfactory.features import windows as w
 from mlfactory.features.compute import BLOCK, compute, plan, setting_of
 from mlfactory.features.params import Params
@@ -27,6 +34,13 @@ WILDER = (5, 7, 14, 21, 28)
 CHANNELS = (20, 60)
 STEPS = (1, 5, 10, 15, 20, 25, 30, 45, 60)
 Columns = dict[str, np.ndarray]
+STAGE = """
+import runpy
+try:
+    runpy.run_module("mlfactory.features.stage", run_name="__main__")
+finally:
+    print(next(line.strip() for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -128,13 +142,14 @@ def test_sixty_indicators_against_pandas(benchmark: BenchmarkFixture, prices: di
         part = 2e-5 if name.startswith("rsi") else 5e-6
         np.testing.assert_allclose(mine[name][5000:], column[5000:], atol=part * scale, err_msg=name)
     fast, slow = in_turn(lambda: ours(prices), lambda: by_pandas(prices))
-    facts = {
-        "ratio": slow / fast,
-        "bars_per_second": ROWS / fast,
-        "tolerance": "5e-6 of the largest value, RSI 2e-5",
-    }
-    benchmark.extra_info.update(facts)
-    print(f"\n60 indicators, {ROWS:,} bars: {slow / fast:.1f}x pandas, {ROWS / fast:,.0f} bars/s")  # noqa: T201
+    tolerance = "5e-6 of the largest value, RSI 2e-5"
+    benchmark.extra_info.update(
+        {"ratio": slow / fast, "bars_per_second": ROWS / fast, "tolerance": tolerance}
+    )
+    LINES.append(
+        f"60 indicator columns of {ROWS:,} bars against pandas rolling and ewm, {tolerance}: {slow / fast:.1f}x, "
+        f"{ROWS / fast:,.0f} bars/s (processor time, median of {ROUNDS}, alternating)"
+    )
     benchmark.pedantic(ours, args=(prices,), rounds=3)
 
 
@@ -151,16 +166,61 @@ def test_the_whole_computation_against_pandas_per_column(
     features()
     fast, slow = in_turn(features, lambda: by_pandas(prices))
     per_column, anchor = fast / len(chosen.columns), slow / 60
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     facts = {
         "ratio_per_column": anchor / per_column,
         "bars_per_second": ROWS / fast,
         "columns": len(chosen.columns),
-        "peak_mib": peak,
     }
     benchmark.extra_info.update(facts)
-    print(  # noqa: T201
-        f"\n{len(chosen.columns)} feature columns, {ROWS:,} bars: {ROWS / fast:,.0f} bars/s, "
-        f"{1e9 * per_column / ROWS:.1f} ns per value, {anchor / per_column:.1f}x pandas per column, {peak:,.0f} MiB"
+    LINES.append(
+        f"all {len(chosen.columns)} base and ladder columns of {ROWS:,} bars: {ROWS / fast:,.0f} bars/s, "
+        f"{1e9 * per_column / ROWS:.1f} ns per value, {anchor / per_column:.1f}x those 60 columns of pandas per column "
+        f"(processor time, one core, median of {ROUNDS}, alternating)"
     )
     benchmark.pedantic(features, rounds=3)
+
+
+def artifacts(folder: Path, bars: Bars, ladder: Ladder) -> dict[str, Path]:
+    """Write what the stage reads."""
+    path = {name: folder / name for name in ("bars", "regime", "mtf")}
+    write_bars(path["bars"], bars, provenance("bars", "ingest", {}, {}))
+    states = pd.DataFrame({"timestamp": timestamps(bars.minute), "toy": np.zeros(len(bars), np.float32)})
+    write_table(path["regime"], states, provenance("regime", "regime", {}, {}, lookback={"toy": 1}))
+    write_ladder(path["mtf"], ladder, provenance("mtf", "mtf", {}, {}))
+    return path
+
+
+def test_the_stage_as_a_cold_process_against_the_computation(
+    benchmark: BenchmarkFixture, tmp_path: Path
+) -> None:
+    bars = make_bars(ROWS, hole=False)
+    ladder = build(bars, STEPS)
+    regime = {"toy": np.zeros(ROWS, np.float32)}
+    chosen = plan(load(()), setting_of(bars, ladder, {"toy": 1}), Params())
+    given = artifacts(tmp_path, bars, ladder)
+    flags = [part for name, path in given.items() for part in (f"--{name}", str(path))]
+    command = [sys.executable, "-c", STAGE, *flags, "--features", str(tmp_path / "out")]
+    components = str(Path(__file__).parents[2] / "components")
+
+    def stage() -> float:
+        environment = {**os.environ, "PYTHONPATH": components}
+        said = subprocess.check_output(command, text=True, env=environment)
+        return int(said.splitlines()[-1].split()[1]) / 1024
+
+    peak = stage()
+    seconds: dict[str, list[float]] = {"stage": [], "computation": []}
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        compute(bars, regime, ladder, chosen)
+        between = time.perf_counter()
+        stage()
+        seconds["computation"].append(between - started)
+        seconds["stage"].append(time.perf_counter() - between)
+    cold, warm = (statistics.median(seconds[what]) for what in ("stage", "computation"))
+    benchmark.extra_info.update({"ratio": cold / warm, "peak_mib": peak})
+    LINES.append(
+        f"features stage as a cold process, {ROWS:,} bars read to artifact written: {cold:.1f} s, {cold / warm:.1f} "
+        f"times the warm computation ({warm:.1f} s), peak memory {peak:,.0f} MiB (median of {ROUNDS}, alternating)"
+    )
+    assert peak < 4096
+    benchmark.pedantic(stage, rounds=1)

@@ -103,39 +103,50 @@ def _refuse_unknown(where: str, names: Sequence[str], known: Sequence[str]) -> N
 
 
 def compute(
-    bars: Bars, regime: Regime, ladder: Ladder, plan: Plan, *, check: bool = True, block: int = BLOCK
+    bars: Bars,
+    regime: Regime,
+    ladder: Ladder,
+    plan: Plan,
+    *,
+    rows: slice | None = None,
+    check: bool = True,
+    block: int = BLOCK,
 ) -> Floats32:
-    """Compute the planned columns; shape (columns, bars), NaN in the warm-up of each segment.
+    """Compute the planned columns; shape (columns, rows), NaN in the warm-up of each segment.
 
     Args:
         bars: shape (n,).
         regime: the regime columns, shape (n,) each.
         ladder: the ladder aligned with ``bars``.
         plan: the columns.
+        rows: rows to compute, those before them only looked back on; by default all.
         check: refuse a value that is not finite after the look-back.
         block: rows computed at a time, at least.
 
     Raises:
         InputError: a price is not positive, or a value is not finite: the column and the bar are named.
     """
+    wanted = rows or slice(0, len(bars))
     if check:
-        _refuse_prices(bars)
+        _refuse_prices(bars[wanted])
     halo = max([c.lookback for c in plan.columns if c.group != "regime"], default=1) - 1
-    out = np.empty((len(plan.columns), len(bars)), np.float32)
+    out = np.empty((len(plan.columns), wanted.stop - wanted.start), np.float32)
     for segment in bars.segments():
-        for rows in _blocks(segment, max(block, 2 * halo)):
-            start = max(rows.start - halo, segment.start)
-            part = _cut(bars, regime, ladder, slice(start, rows.stop), segment)
+        for at in _blocks(segment, wanted, max(block, 2 * halo)):
+            start = max(at.start - halo, segment.start)
+            part = _cut(bars, regime, ladder, slice(start, at.stop), segment)
+            place = slice(at.start - wanted.start, at.stop - wanted.start)
             with np.errstate(all="ignore"):  # what is not finite is refused by name
-                gaps = _fill(out[:, rows], part, plan, rows.start - start, rows.start - segment.start)
+                gaps = _fill(out[:, place], part, plan, at.start - start, at.start - segment.start)
             if check and gaps:
-                _refuse(*gaps[0], bars[rows])
+                _refuse(*gaps[0], bars[at])
     return out
 
 
-def _blocks(segment: slice, size: int) -> Iterator[slice]:
-    for start in range(segment.start, segment.stop, size):
-        yield slice(start, min(start + size, segment.stop))
+def _blocks(segment: slice, wanted: slice, size: int) -> Iterator[slice]:
+    stop = min(segment.stop, wanted.stop)
+    for start in range(max(segment.start, wanted.start), stop, size):
+        yield slice(start, min(start + size, stop))
 
 
 def _cut(bars: Bars, regime: Regime, ladder: Ladder, rows: slice, segment: slice) -> Segment:

@@ -15,6 +15,7 @@ Ints32 = NDArray[np.int32]
 Values = TypeVar("Values", Floats, NDArray[np.float32])
 
 _CHUNK = 512
+_UNITS = 2.0**52
 
 
 @kernel
@@ -186,19 +187,22 @@ def code_entropy(code: Ints8, codes: int, window: int) -> Floats:
         codes: number of codes.
         window: rows per window; a window that reaches before the start misses those rows.
     """
-    part = np.zeros(window + 1)
+    # terms are whole multiples of a tiny unit: sums of them are exact, wherever the running sum begins
+    term = np.zeros(window + 1, np.int64)
     for c in range(1, window + 1):
-        part[c] = -(c / window) * math.log(c / window)
+        term[c] = round(-(c / window) * math.log(c / window) * _UNITS)
     count = np.zeros(codes, np.int64)
     out = np.empty(len(code))
+    total = 0
     for t in range(len(code)):
-        count[code[t]] += 1
+        new = code[t]
+        total += term[count[new] + 1] - term[count[new]]
+        count[new] += 1
         if t >= window:
-            count[code[t - window]] -= 1
-        total = 0.0
-        for c in range(codes):
-            total += part[count[c]]
-        out[t] = total
+            old = code[t - window]
+            total += term[count[old] - 1] - term[count[old]]
+            count[old] -= 1
+        out[t] = total / _UNITS
     return out
 
 

@@ -1,19 +1,23 @@
 """Compute the feature table of a series."""
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from mlfactory.common.artifacts import provenance, read_table, sha256, write_table
+from mlfactory.common.artifacts import provenance, read_table, sha256, write_parts
 from mlfactory.common.bars import Bars, Ints, minutes, read_bars, timestamps
 from mlfactory.common.errors import InputError
-from mlfactory.common.ladder import read_ladder
+from mlfactory.common.ladder import Ladder, read_ladder
 from mlfactory.common.stage import Summary, main
 from mlfactory.features.compute import Plan, Regime, compute, plan, setting_of
 from mlfactory.features.params import Params
 from mlfactory.features.registry import extra_files, load
+
+PART = 1 << 18
+"""Rows that are computed while those before them are being written."""
 
 
 def run(
@@ -36,10 +40,6 @@ def run(
     states, lookback = _read_regime(regime, series)
     _refuse_other_rows(ladder.close_minute, series.close_minute, mtf)
     chosen = plan(load(), setting_of(series, ladder, lookback), params)
-    values = compute(series, states, ladder, chosen)
-    # a transposed view: pandas keeps the columns as they were computed, without a copy
-    frame = pd.DataFrame(values.T, columns=[column.name for column in chosen.columns], copy=False)
-    frame.insert(0, "timestamp", timestamps(series.minute))
     facts = provenance(
         "features",
         "features",
@@ -50,8 +50,17 @@ def run(
         switched_off=[column.name for column in chosen.switched_off],
         extra_groups={name: sha256(path) for name, path in extra_files().items()},
     )
-    write_table(features, frame, facts)
+    parts = _parts(series, states, ladder, chosen)
+    write_parts(features, parts, facts, len(series))
     return _summary(series, chosen)
+
+
+def _parts(bars: Bars, regime: Regime, ladder: Ladder, chosen: Plan) -> Iterator[dict[str, Any]]:
+    names = [column.name for column in chosen.columns]
+    for start in range(0, len(bars), PART):
+        rows = slice(start, min(start + PART, len(bars)))
+        values = compute(bars, regime, ladder, chosen, rows=rows)
+        yield {"timestamp": timestamps(bars.minute[rows]), **dict(zip(names, values, strict=True))}
 
 
 def _read_regime(path: Path, bars: Bars) -> tuple[Regime, dict[str, int]]:

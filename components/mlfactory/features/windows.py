@@ -70,9 +70,30 @@ def _products(x: Floats, y: Floats, rows: int) -> Floats:
 
 
 @kernel
-def _about_means(total: Floats, mean_x: Floats, mean_y: Floats, window: int) -> None:
-    for t in range(len(total)):
-        total[t] -= window * mean_x[t] * mean_y[t]
+def _about_means(total: Floats, mean_x: Floats, mean_y: Floats, window: int, rows: int) -> None:
+    cut = min(rows, len(total))
+    for t in range(cut):
+        total[t] -= window * mean_x[t] * mean_y[0]
+    rest, newer, older = total[cut:], mean_x[cut:], mean_y[: len(total) - cut]
+    for t in range(len(rest)):
+        rest[t] -= window * newer[t] * older[t]
+
+
+@kernel
+def _share(co: float, size: float) -> float:
+    return min(max(co / size, -1.0), 1.0) if size != 0.0 else 0.0
+
+
+@kernel
+def _correlated(co: Floats, std_x: Floats, std_y: Floats, window: int, rows: int) -> Floats:
+    cut = min(rows, len(co))
+    out = np.empty(len(co))
+    for t in range(cut):
+        out[t] = _share(co[t], (window - 1) * std_x[t] * std_y[0])
+    rest, summed, newer, older = out[cut:], co[cut:], std_x[cut:], std_y[: len(co) - cut]
+    for t in range(len(rest)):
+        rest[t] = _share(summed[t], (window - 1) * newer[t] * older[t])
+    return out
 
 
 @kernel
@@ -245,13 +266,21 @@ def products(x: Floats, y: Floats, x_mean: Floats, y_mean: Floats, window: int, 
         rows: how far ``y`` lags behind.
     """
     out = total(_products(x, y, rows), window)
-    _about_means(out, x_mean, lag(y_mean, rows) if rows else y_mean, window)
+    _about_means(out, x_mean, y_mean, window, rows)
     return out
 
 
-def scaled_products(co: Floats, x_std: Floats, y_std: Floats, window: int) -> Floats:
-    """Turn sums of products into Pearson's correlation; zero where either series is constant."""
-    out: Floats = np.clip(ratio(co, (window - 1) * x_std * y_std), -1.0, 1.0)
+def scaled_products(co: Floats, x_std: Floats, y_std: Floats, window: int, rows: int = 0) -> Floats:
+    """Turn what ``products`` gives into Pearson's correlation; zero where either series is constant.
+
+    Args:
+        co: shape (n,); sums of products about the means.
+        x_std: standard deviation of the first series over the window.
+        y_std: standard deviation of the second, which is taken ``rows`` rows earlier.
+        window: rows of the window.
+        rows: how far the second series lags behind.
+    """
+    out: Floats = _correlated(co, x_std, y_std, window, rows)
     return out
 
 

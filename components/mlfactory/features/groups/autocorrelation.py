@@ -26,7 +26,7 @@ def slow_autocorrelation(x: Segment) -> list[Floats]:
 
 def _autocorrelation(x: Segment, window: int, rows: int) -> Floats:
     std = inputs.return_std(x, window)
-    return w.scaled_products(inputs.return_products(x, window, rows), std, w.lag(std, rows), window)
+    return w.scaled_products(inputs.return_products(x, window, rows), std, std, window, rows)
 
 
 @feature({f"abs_return_autocorr_lag{k}": 60 + k + 1 for k in (1, 5)}, unit="correlation")
@@ -34,7 +34,7 @@ def clustering(x: Segment) -> list[Floats]:
     """Correlation of 60 absolute log returns with those k bars earlier."""
     size, (mean, std) = inputs.return_size(x), (part[0] for part in inputs.size_spread(x))
     products = [w.products(size, size, mean, mean, 60, k) for k in (1, 5)]
-    return [w.scaled_products(co, std, w.lag(std, k), 60) for co, k in zip(products, (1, 5), strict=True)]
+    return [w.scaled_products(co, std, std, 60, k) for co, k in zip(products, (1, 5), strict=True)]
 
 
 @feature({f"variance_ratio_{k}": 120 + k for k in RATIOS}, unit="ratio", source="Lo and MacKinlay (1988)")
@@ -68,4 +68,4 @@ def leverage(x: Segment) -> Floats:
     """Correlation of absolute returns with the signed return one bar earlier, 60 bars."""
     size, mean, std = inputs.size_spread(x), inputs.return_mean(x, 60), inputs.return_std(x, 60)
     co = w.products(inputs.return_size(x), inputs.log_return(x), size.mean[0], mean, 60, 1)
-    return w.scaled_products(co, size.std[0], w.lag(std, 1), 60)
+    return w.scaled_products(co, size.std[0], std, 60, 1)
