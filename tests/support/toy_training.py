@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from mlfactory.common.index import Index, write_index
 from mlfactory.common.multi_resolution import BarWindows
 from mlfactory.common.predictions import Predictions, read_predictions
 from mlfactory.common.raw_bars import CHANNELS, RawBars, depths, write_raw_bars
-from mlfactory.common.splits import REFIT, blocks, fold_codes, k_fold, refit_codes
+from mlfactory.common.splits import REFIT, Split, blocks, fold_codes, k_fold, refit_codes
 from mlfactory.common.stage import Summary, call
 from mlfactory.models.bundle import Columns, Contract, steps_of
 from mlfactory.models.protocol import Model
@@ -130,6 +130,22 @@ def make_data(seed: int = 0, *, cut: int = 450) -> Data:
         facts={"embargo_bars": EMBARGO},
     )
     return Data(values, index, label, raw_bars(values, segment, rng))
+
+
+def cut(data: Data, n_blocks: int, splits: list[Split]) -> Data:
+    """Part the development rows in another way; the refit stays."""
+    index = data.index
+    known = np.flatnonzero(index.label[HORIZON] >= 0)
+    code = np.zeros((len(index), len(splits) + 1), np.uint8)
+    code[:, REFIT] = index.code[HORIZON][:, REFIT]
+    code[known, :-1] = fold_codes(
+        *index.spans(HORIZON, known),
+        blocks(len(known), n_blocks),
+        splits,
+        embargo=EMBARGO,
+        inner_fraction=0.2,
+    )
+    return replace(data, index=replace(index, n_folds=len(splits), code={HORIZON: code}))
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from toy_models import toy
-from toy_training import COLUMNS, EMBARGO, HORIZON, TIMEFRAMES, Data
+from toy_training import COLUMNS, EMBARGO, HORIZON, TIMEFRAMES, Data, cut
 
 from mlfactory.common.artifacts import sha256
 from mlfactory.common.errors import InputError
 from mlfactory.common.multi_resolution import BarWindows
 from mlfactory.common.scaling import Scaler
-from mlfactory.common.splits import HELD_OUT, INNER, REFIT, TRAIN, clear_of
+from mlfactory.common.splits import HELD_OUT, INNER, REFIT, TRAIN, Split, clear_of
 from mlfactory.models.bundle import Bundle, Columns, Contract, Inputs, steps_of
 from mlfactory.models.registry import load_model, models
 from mlfactory.train.fitting import FoldRows, fit_fold, fold_rows
@@ -116,6 +116,40 @@ def windows_not_cleared(name: str, data: Data, fold: int) -> Bundle:
 )
 def test_a_leak_would_be_caught(name: str, leak: Fit, trace: str, data: Data, tmp_path: Path) -> None:
     assert trace in traces(leak, name, data, 0, tmp_path)
+
+
+# Folds that hold out blocks which are apart, and train between them.
+
+APART = [Split((0, 2), (1, 3))]
+
+
+@pytest.fixture(scope="module")
+def apart(data: Data) -> Data:
+    return cut(data, 4, APART)
+
+
+@pytest.mark.parametrize("name", ["lightgbm", "logistic", "lstm", "patchtst"])
+def test_held_out_blocks_that_are_apart_leave_no_trace(name: str, apart: Data, tmp_path: Path) -> None:
+    first, second = apart.index.sealed_bars(HORIZON, 0)
+    steps = steps_of(load_model(name)(**toy(name)))
+    rows = fold_rows(apart.index, HORIZON, 0, steps)
+    bar = apart.index.bar[np.concatenate([rows.train, rows.inner])]
+    assert ((bar > first[1]) & (bar < second[0])).sum() > 50
+    assert (bar > second[1]).sum() > 50
+    assert traces(fit, name, apart, 0, tmp_path) == []
+
+
+def test_a_window_that_reaches_back_into_the_second_block_would_be_caught(
+    apart: Data, tmp_path: Path
+) -> None:
+    def cleared_of_the_first(name: str, data: Data, fold: int) -> Bundle:
+        steps = steps_of(load_model(name)(**toy(name)))
+        honest = fold_rows(data.index, HORIZON, fold, steps)
+        rows = data.index.rows(HORIZON, fold, TRAIN)
+        beyond = rows[data.index.bar[rows] > data.index.sealed_bars(HORIZON, fold)[1][1]]
+        return fit(name, data, fold, replace(honest, train=np.union1d(honest.train, beyond)))
+
+    assert "network.safetensors" in traces(cleared_of_the_first, "lstm", apart, 0, tmp_path)
 
 
 # Windows of several timeframes; a model that needs no network stands for those that do.

@@ -5,27 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from toy_models import toy
-from toy_training import EMBARGO, HORIZON, Data
+from toy_training import HORIZON, Data, cut
 
 from mlfactory.common.index import Index
-from mlfactory.common.splits import HELD_OUT, REFIT, Split, blocks, fold_codes, k_fold, walk_forward
+from mlfactory.common.splits import HELD_OUT, k_fold, walk_forward
 from mlfactory.models.registry import load_model, models
 from mlfactory.train.fitting import FoldFit, fit_fold
 
 TRAINED = [name for name, info in models().items() if info.feature_set != "probabilities"]
 FOLDS = 2
-
-
-def cut(data: Data, n_blocks: int, splits: list[Split]) -> Data:
-    """Part the development rows in another way; the refit stays."""
-    index = data.index
-    known = np.flatnonzero(index.label[HORIZON] >= 0)
-    start, end = index.bar[known], index.end[HORIZON][known]
-    code = np.zeros((len(index), len(splits) + 1), np.uint8)
-    code[:, REFIT] = index.code[HORIZON][:, REFIT]
-    part = blocks(len(known), n_blocks)
-    code[known, :-1] = fold_codes(start, end, part, splits, embargo=EMBARGO, inner_fraction=0.2)
-    return replace(data, index=replace(index, n_folds=len(splits), code={HORIZON: code}))
 
 
 def with_garbage_after(data: Data, row: int) -> Data:

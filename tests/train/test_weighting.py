@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from toy_training import COLUMNS, EMBARGO, HORIZON, Data, Train
+from toy_training import COLUMNS, HORIZON, Data, Train, cut
 
 from mlfactory.common.errors import InputError
 from mlfactory.common.index import Index
-from mlfactory.common.splits import INNER, REFIT, TRAIN, blocks, fold_codes, k_fold
+from mlfactory.common.splits import INNER, REFIT, TRAIN, k_fold
 from mlfactory.models.bundle import Columns, Contract
 from mlfactory.models.registry import load_model
 from mlfactory.train.fitting import barred_bars, fit_fold, fold_rows
@@ -112,14 +112,7 @@ def test_a_fold_weighs_its_rows_by_their_own_spans_and_what_was_open_beside_them
 @pytest.fixture(scope="module")
 def both_sides(data: Data) -> Data:
     """The same rows in three folds, of which the second trains before and after what it holds out."""
-    index = data.index
-    rows = np.flatnonzero(index.event & (index.end[HORIZON] >= 0))
-    code = np.zeros((len(index), 4), np.uint8)
-    code[:, REFIT] = index.code[HORIZON][:, REFIT]
-    code[rows, :3] = fold_codes(
-        *index.spans(HORIZON, rows), blocks(len(rows), 3), k_fold(3), embargo=EMBARGO, inner_fraction=0.2
-    )
-    return replace(data, index=replace(index, n_folds=3, code={HORIZON: code}))
+    return cut(data, 3, k_fold(3))
 
 
 @every_way
@@ -140,9 +133,9 @@ def other_ends(data: Data, fold: int) -> Data:
     learned = np.isin(np.arange(len(index)), np.r_[rows.train, rows.inner])
     until, move = index.open_until[HORIZON].copy(), index.log_return.copy()
     cuts = [first for first, _ in index.sealed_bars(HORIZON, fold)] + [int(index.bar[rows.inner[0]])]
-    for cut in cuts:
-        across = ~learned & (index.bar < cut) & (until >= cut)
-        until[across] = cut + np.random.default_rng(cut).integers(0, 90, across.sum())
+    for first in cuts:
+        across = ~learned & (index.bar < first) & (until >= first)
+        until[across] = first + np.random.default_rng(first).integers(0, 90, across.sum())
     sealed = index.sealed(HORIZON, fold)
     until[sealed] = np.where(until[sealed] < 0, -1, index.bar[sealed] + 40)
     move[sealed] = 7.0

@@ -6,7 +6,7 @@ spans never meet, and an embargo follows every held-out span. Positions and time
 Source: Lopez de Prado (2018), Advances in Financial Machine Learning, ch. 7 and 12.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from typing import Final
@@ -181,28 +181,39 @@ def fold_codes(
             fewer than ``MIN_ROWS`` rows in one of its parts.
     """
     _check_spans(start, end)
-    if (np.diff(block) < 0).any():
+    if (block[1:] < block[:-1]).any():
         raise InputError("blocks of events are not in order of time")
     n_blocks = _count_blocks(splits)
-    edges = np.searchsorted(block, np.arange(n_blocks + 1))
-    events = [slice(int(a), int(b)) for a, b in pairwise(edges)]
-    longest = int((end - start).max()) if len(start) else 0
+    edges = np.searchsorted(block, np.arange(n_blocks + 1)).tolist()
+    events = [slice(a, b) for a, b in pairwise(edges)]
+    held_blocks = {b for split in splits for b in split.held_out if events[b].start < events[b].stop}
+    near = {b: _near(start, end, events[b], embargo) for b in held_blocks}
     out = np.zeros((len(splits), len(start)), np.uint8)  # a split's codes lie together in memory
-    for k, split in enumerate(splits):
-        train = np.zeros(len(start), np.bool_)
+    for k, (split, code) in enumerate(zip(splits, out, strict=True)):
         for b in split.train:
-            train[events[b]] = True
-        held = [events[b] for b in split.held_out if events[b].start < events[b].stop]
-        for rows in held:
-            # events are in order of time: only those near the block can meet it
-            first, last = start[rows.start], end[rows].max() + embargo
-            near = slice(*np.searchsorted(start, (first - longest, last + 1)))
-            train[near] &= end[near] < first
-        out[k] = inner_codes(start, end, train, inner_fraction)
-        for rows in held:
-            out[k, rows] = HELD_OUT
-        _check_parts(out[k], f"fold {k + 1} of {len(splits)}", inner_fraction, f"{embargo} {unit}")
+            code[events[b]] = TRAIN
+        held = [b for b in split.held_out if b in near]
+        for b in held:
+            for purged in (*near[b], events[b]):
+                code[purged] = UNUSED
+        train = code.view(np.bool_)  # of nothing but TRAIN so far
+        parts = {"training": int(np.count_nonzero(train))}
+        if inner_fraction > 0:
+            code[:] = inner_codes(start, end, train, inner_fraction)
+            parts = _count_parts(code)
+        for b in held:
+            code[events[b]] = HELD_OUT
+        parts["held-out"] = sum(events[b].stop - events[b].start for b in held)
+        where = f"fold {k + 1} of {len(splits)}"
+        _check_parts(parts, len(code), where, inner_fraction, f"{embargo} {unit}")
     return out.T
+
+
+def _near(start: Ints, end: Ints, held: slice, embargo: int) -> tuple[Ints, slice]:
+    """Events that may not be trained on where a block is held out: those before it that meet it, and those after."""
+    before = np.flatnonzero(end[: held.start] >= start[held.start])
+    last = end[held].max() + embargo
+    return before, slice(held.stop, int(np.searchsorted(start, last, side="right")))
 
 
 def _count_blocks(splits: Sequence[Split]) -> int:
@@ -231,30 +242,31 @@ def refit_codes(
     _check_spans(start, end)
     finished: Bools = end < test_start
     code = inner_codes(start, end, finished, inner_fraction)
-    _check_parts(code, "the refit", inner_fraction, f"{embargo} {unit}", held_out=False)
+    _check_parts(_count_parts(code), len(code), "the refit", inner_fraction, f"{embargo} {unit}")
     return finished, code
 
 
 def _check_spans(start: Ints, end: Ints) -> None:
-    if (early := np.flatnonzero(end < start)).size:
-        i = early[0]
+    if (end < start).any():
+        i = int(np.argmax(end < start))
         raise InputError(f"the label of the event at {start[i]} ends at {end[i]}, before the event")
-    if len(start) and (np.diff(start) < 0).any():
+    if (start[1:] < start[:-1]).any():
         raise InputError("events are not in order of time")
 
 
+def _count_parts(code: Codes) -> dict[str, int]:
+    return {
+        name: int(np.count_nonzero(code == part))
+        for name, part in (("training", TRAIN), ("inner validation", INNER))
+    }
+
+
 def _check_parts(
-    code: Codes, where: str, inner_fraction: float, embargo: str, *, held_out: bool = True
+    parts: Mapping[str, int], events: int, where: str, inner_fraction: float, embargo: str
 ) -> None:
-    parts = {"training": TRAIN}
-    if inner_fraction > 0:
-        parts["inner validation"] = INNER
-    if held_out:
-        parts["held-out"] = HELD_OUT
-    for name, part in parts.items():
-        kept = np.count_nonzero(code == part)
-        if kept < MIN_ROWS:
+    for name, kept in parts.items():
+        if kept < MIN_ROWS and (name != "inner validation" or inner_fraction > 0):
             raise InputError(
-                f"{where} keeps {kept} {name} rows of {len(code)} after purging by label end and an embargo "
+                f"{where} keeps {kept} {name} rows of {events} after purging by label end and an embargo "
                 f"of {embargo}; at least {MIN_ROWS} are needed: give more bars, fewer folds or a shorter embargo"
             )
