@@ -102,3 +102,26 @@ def test_outside_the_repository_a_missing_tag_is_an_error(
         InputError, match=r"install the repository in place \(pip install -e\) or set MLF_TAG"
     ):
         tag("labels", tmp_path)
+
+
+def test_a_models_or_groups_file_of_ones_own_changes_the_steps_that_load_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cached results of a file that has changed are never served."""
+    before = {name: tag(name) for name in IMAGES}
+
+    def changed(variable: str, file: str) -> set[str]:
+        path = tmp_path / variable / file
+        path.parent.mkdir(parents=True)
+        path.write_text("x = 1")
+        monkeypatch.setenv(variable, str(tmp_path / variable))
+        first = {name: tag(name) for name in IMAGES}
+        path.write_text("x = 2")
+        second = {name: tag(name) for name in IMAGES}
+        monkeypatch.delenv(variable)
+        touched = {name for name in IMAGES if before[name] != first[name]}
+        assert touched == {name for name in IMAGES if first[name] != second[name]}
+        return touched
+
+    assert changed("MLF_FEATURE_GROUPS", "mine.py") == {"features", "audit"}
+    assert changed("MLF_MODELS", "neural/mine.py") == {"train-neural", "stacking"}

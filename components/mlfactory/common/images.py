@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from mlfactory.common import extras
 from mlfactory.common.errors import InputError
 
 TAG: Final = "MLF_TAG"
@@ -73,7 +74,7 @@ def image(name: str) -> str:
 
 
 def tag(name: str, repository: Path = _REPOSITORY) -> str:
-    """Hash what the build of an image reads: Dockerfile, requirements, constraints and sources.
+    """Hash what a step runs: Dockerfile, requirements, constraints, sources, and a user's own models or features.
 
     Raises:
         InputError: the table has no such image, or ``repository`` is no source tree and ``MLF_TAG`` is unset.
@@ -89,11 +90,21 @@ def tag(name: str, repository: Path = _REPOSITORY) -> str:
     package = repository / "components" / "mlfactory"
     recipe = ["Dockerfile", "common/requirements.txt", f"{name}/requirements.txt"]
     read = [repository / "constraints.txt", *(folder / part for part in recipe), *sources(row, package)]
+    named = [(file, file.relative_to(repository)) for file in read] + _own(row)
     digest = hashlib.sha256()
-    for file in read:
+    for file, known_as in named:
         content = hashlib.sha256(file.read_bytes()).hexdigest()
-        digest.update(f"{file.relative_to(repository).as_posix()}\0{content}\n".encode())
+        digest.update(f"{known_as.as_posix()}\0{content}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def _own(row: Image) -> list[tuple[Path, Path]]:
+    """List a user's own files that the step loads: no image holds them, so no image may answer to their tag."""
+    groups = extras.folders(extras.FEATURE_GROUPS) if "features" in (row.stage, *row.uses) else []
+    found = [(file, folder) for folder in groups for file in folder.glob("*.py")]
+    for folder in extras.folders(extras.MODELS):
+        found += [(file, folder) for family in row.models for file in folder.glob(f"{family}/*.py")]
+    return sorted((file, file.relative_to(folder)) for file, folder in found)
 
 
 def sources(row: Image, package: Path = _PACKAGE) -> list[Path]:

@@ -3,7 +3,6 @@
 import importlib
 import importlib.util
 import inspect
-import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -11,11 +10,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from mlfactory.common import extras
 from mlfactory.common.errors import InputError
+from mlfactory.common.extras import FEATURE_GROUPS as EXTRA_FOLDERS
 from mlfactory.features.segment import Floats, Floats32, Segment, Setting
-
-EXTRA_FOLDERS = "MLF_FEATURE_GROUPS"
-"""Environment variable: folders with further group files, separated like ``PATH``."""
 
 _OWN = Path(__file__).parent / "groups"
 
@@ -102,7 +100,7 @@ def feature(
 
 def extra_folders() -> list[Path]:
     """Folders with further group files, from the environment."""
-    return [Path(item) for item in os.environ.get(EXTRA_FOLDERS, "").split(os.pathsep) if item]
+    return extras.folders(EXTRA_FOLDERS)
 
 
 def group_files(folders: Iterable[Path] = ()) -> dict[str, Path]:

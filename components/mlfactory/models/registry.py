@@ -16,12 +16,10 @@ from types import ModuleType
 from typing import Any, Final
 
 from mlfactory.common.errors import InputError
+from mlfactory.common.extras import MODELS as EXTRA
 from mlfactory.common.predictions import COMBINERS
 from mlfactory.common.raw_bars import KIND as RAW
 from mlfactory.models.protocol import InputKind, Model
-
-EXTRA: Final = "MLF_MODELS"
-"""Environment variable: folders laid out like this one (``<family>/<model>.py``), separated like PATH."""
 
 FEATURE_SETS: Final = {
     "boosting": "boosting_optimal",
