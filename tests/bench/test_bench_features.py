@@ -19,9 +19,10 @@ from mlfactory.common.artifacts import provenance, write_table
 from mlfactory.common.bars import Bars, timestamps, write_bars
 from mlfactory.common.ladder import Ladder, write_ladder
 from mlfactory.features import windows as w
-from mlfactory.features.compute import BLOCK, compute, plan, setting_of
+from mlfactory.features.compute import BLOCK, compute, compute_parts, plan, setting_of
 from mlfactory.features.params import Params
 from mlfactory.features.registry import load
+from mlfactory.features.stage import PART
 from mlfactory.mtf.bins import build
 
 pytestmark = pytest.mark.slow
@@ -160,8 +161,9 @@ def test_the_whole_computation_against_pandas_per_column(
     ladder = build(bars, STEPS)
     chosen = plan(load(()), setting_of(bars, ladder, {}), Params())
 
-    def features() -> object:
-        return compute(bars, {}, ladder, chosen)
+    def features() -> None:
+        for _ in compute_parts(bars, {}, ladder, chosen, PART):  # as the stage does
+            pass
 
     features()
     fast, slow = in_turn(features, lambda: by_pandas(prices))

@@ -10,6 +10,7 @@ from pathlib import Path
 import feature_chain as chain
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from tests.conftest import make_bars
 
@@ -18,6 +19,7 @@ from mlfactory.common.bars import Bars, timestamps, write_bars
 from mlfactory.common.errors import InputError
 from mlfactory.common.ladder import write_ladder
 from mlfactory.common.stage import Summary, call
+from mlfactory.features import stage
 from mlfactory.features.registry import EXTRA_FOLDERS, catalogue
 from mlfactory.features.stage import run
 from mlfactory.mtf.bins import build, usable
@@ -67,6 +69,17 @@ def test_the_table_holds_a_timestamp_and_every_column_in_order(
 def test_the_values_are_those_of_the_chain(written: tuple[Path, Summary], series: Bars) -> None:
     frame, expected = read_table(written[0], "features")[0], chain.table(series)
     np.testing.assert_array_equal(frame.drop(columns="timestamp").to_numpy().T, expected.values)
+
+
+def test_the_size_of_the_parts_changes_no_value(
+    written: tuple[Path, Summary], given: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "PART", 700)
+    call(run, {**given, "features": tmp_path / "parts", "params": {}})
+    pd.testing.assert_frame_equal(
+        read_table(tmp_path / "parts", "features")[0], read_table(written[0], "features")[0]
+    )
+    assert pq.ParquetFile(tmp_path / "parts").num_row_groups == 5
 
 
 def test_columns_are_finite_after_their_look_back(written: tuple[Path, Summary], series: Bars) -> None:

@@ -10,7 +10,10 @@ from real_bars import ingested
 from tests.conftest import make_bars
 
 from mlfactory.common.bars import Bars
-from mlfactory.features.registry import catalogue
+from mlfactory.features.compute import compute_parts, plan, setting_of
+from mlfactory.features.params import Params
+from mlfactory.features.registry import catalogue, load
+from mlfactory.mtf.bins import build, usable
 
 SLICES = {
     "es": ("es_5m_front.parquet", "ES", slice(60_000, 72_000)),
@@ -47,6 +50,19 @@ def test_every_column_is_finite_after_its_look_back_and_varies(
     # minutes without a trade are padded flat: candle patterns need not occur
     patterns = {column.name for column in found.columns if column.group == "candles"}
     assert constant(found) <= (patterns if name == "nq_padded" else set())
+
+
+@pytest.mark.slow
+@EVERY_SERIES
+def test_every_column_is_finite_on_the_whole_series(name: str, shared_data: Path, tmp_path: Path) -> None:
+    file, symbol, _ = SLICES[name]
+    bars = ingested(shared_data / file, slice(None), symbol, tmp_path)
+    ladder = build(bars, usable(chain.STEPS, bars.bar_minutes)[0])
+    chosen = plan(load(()), setting_of(bars, ladder, {}), Params())
+    lookback = np.array([column.lookback for column in chosen.columns])
+    for rows, values in compute_parts(bars, {}, ladder, chosen, 1 << 17):  # refuses what is not finite
+        warm = bars.row_in_segment[rows] >= lookback[:, None] - 1
+        np.testing.assert_array_equal(np.isfinite(values), warm)
 
 
 def test_flat_and_padded_bars_are_among_them(real: Mapping[str, tuple[Bars, chain.Table]]) -> None:

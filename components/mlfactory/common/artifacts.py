@@ -170,7 +170,8 @@ def write_parts(path: Path, parts: Iterable[Mapping[str, Any]], facts: Provenanc
 
     Args:
         path: file to write.
-        parts: the columns of successive rows, by name, in the same order and of the same types in every part.
+        parts: the columns of successive rows, by name, in the same order and of the same types in every part; the
+            arrays of a part are read until the part after the next is asked for.
         facts: what the table is.
         rows: rows of all parts together.
     """

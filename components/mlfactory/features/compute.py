@@ -103,44 +103,70 @@ def _refuse_unknown(where: str, names: Sequence[str], known: Sequence[str]) -> N
 
 
 def compute(
-    bars: Bars,
-    regime: Regime,
-    ladder: Ladder,
-    plan: Plan,
-    *,
-    rows: slice | None = None,
-    check: bool = True,
-    block: int = BLOCK,
+    bars: Bars, regime: Regime, ladder: Ladder, plan: Plan, *, check: bool = True, block: int = BLOCK
 ) -> Floats32:
-    """Compute the planned columns; shape (columns, rows), NaN in the warm-up of each segment.
+    """Compute the planned columns; shape (columns, bars), NaN in the warm-up of each segment.
 
     Args:
         bars: shape (n,).
         regime: the regime columns, shape (n,) each.
         ladder: the ladder aligned with ``bars``.
         plan: the columns.
-        rows: rows to compute, those before them only looked back on; by default all.
         check: refuse a value that is not finite after the look-back.
         block: rows computed at a time, at least.
 
     Raises:
         InputError: a price is not positive, or a value is not finite: the column and the bar are named.
     """
-    wanted = rows or slice(0, len(bars))
-    if check:
-        _refuse_prices(bars[wanted])
-    halo = max([c.lookback for c in plan.columns if c.group != "regime"], default=1) - 1
-    out = np.empty((len(plan.columns), wanted.stop - wanted.start), np.float32)
-    for segment in bars.segments():
-        for at in _blocks(segment, wanted, max(block, 2 * halo)):
-            start = max(at.start - halo, segment.start)
-            part = _cut(bars, regime, ladder, slice(start, at.stop), segment)
-            place = slice(at.start - wanted.start, at.stop - wanted.start)
-            with np.errstate(all="ignore"):  # what is not finite is refused by name
-                gaps = _fill(out[:, place], part, plan, at.start - start, at.start - segment.start)
-            if check and gaps:
-                _refuse(*gaps[0], bars[at])
+    series = _Series(bars, regime, ladder, plan)
+    out = np.empty((len(plan.columns), len(bars)), np.float32)
+    series.fill(out, slice(0, len(bars)), check=check, block=block)
     return out
+
+
+def compute_parts(
+    bars: Bars, regime: Regime, ladder: Ladder, plan: Plan, size: int
+) -> Iterator[tuple[slice, Floats32]]:
+    """Compute the planned columns in parts of ``size`` rows, with the bits that ``compute`` gives.
+
+    Yields:
+        the rows, and their values, shape (columns, rows); the part after the next overwrites them.
+
+    Raises:
+        InputError: as in ``compute``.
+    """
+    series = _Series(bars, regime, ladder, plan)
+    # two buffers in turn: one part may still be in use while the next is made, and no fresh memory is asked for
+    buffers = [np.empty((len(plan.columns), min(size, len(bars))), np.float32) for _ in range(2)]
+    for number, start in enumerate(range(0, len(bars), size)):
+        rows = slice(start, min(start + size, len(bars)))
+        out = buffers[number % 2][:, : rows.stop - rows.start]
+        series.fill(out, rows, check=True, block=BLOCK)
+        yield rows, out
+
+
+@dataclass(frozen=True)
+class _Series:
+    bars: Bars
+    regime: Regime
+    ladder: Ladder
+    plan: Plan
+
+    def fill(self, out: Floats32, wanted: slice, *, check: bool, block: int) -> None:
+        """Compute some rows, those before them only looked back on."""
+        bars, plan = self.bars, self.plan
+        if check:
+            _refuse_prices(bars[wanted])
+        halo = max([c.lookback for c in plan.columns if c.group != "regime"], default=1) - 1
+        for segment in bars.segments():
+            for at in _blocks(segment, wanted, max(block, 2 * halo)):
+                start = max(at.start - halo, segment.start)
+                part = _cut(bars, self.regime, self.ladder, slice(start, at.stop), segment)
+                place = slice(at.start - wanted.start, at.stop - wanted.start)
+                with np.errstate(all="ignore"):  # what is not finite is refused by name
+                    gaps = _fill(out[:, place], part, plan, at.start - start, at.start - segment.start)
+                if check and gaps:
+                    _refuse(*gaps[0], bars[at])
 
 
 def _blocks(segment: slice, wanted: slice, size: int) -> Iterator[slice]:

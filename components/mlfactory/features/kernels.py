@@ -121,8 +121,8 @@ def normal_share(z: Floats) -> Floats:
 
 
 @kernel
-def a_trous(x: Floats, low: Floats, high: Floats, levels: int) -> tuple[Floats, Floats]:
-    """Causal undecimated wavelet transform: details of shape (levels, n) and the last approximation.
+def a_trous(x: Floats, low: Floats, high: Floats, levels: int) -> Floats:
+    """Causal undecimated wavelet transform: details of each level, then the approximation; shape (levels + 1, n).
 
     Detail j at row t is the sum over l of ``high[l] * approximation_{j-1}[t - 2^(j-1) l]``; rows before the start
     count as zero. Its support is ``(2^j - 1) (len(low) - 1) + 1`` rows.
@@ -136,10 +136,10 @@ def a_trous(x: Floats, low: Floats, high: Floats, levels: int) -> tuple[Floats, 
     Source: Holschneider et al. (1989).
     """
     n = len(x)
-    detail = np.zeros((levels, n))
+    out = np.zeros((levels + 1, n))
     rough = x
     for j in range(levels):
-        smooth, row = np.zeros(n), detail[j]
+        smooth, row = np.zeros(n), out[j]
         for start in range(0, n, _CHUNK):  # so that the sums stay in the first cache
             stop = min(start + _CHUNK, n)
             for tap in range(len(low)):
@@ -151,7 +151,8 @@ def a_trous(x: Floats, low: Floats, high: Floats, levels: int) -> tuple[Floats, 
                     sums[t] += a * earlier[t]
                     differences[t] += b * earlier[t]
         rough = smooth
-    return detail, rough
+    out[levels] = rough
+    return out
 
 
 @kernel

@@ -12,7 +12,7 @@ from mlfactory.common.bars import Bars, Ints, minutes, read_bars, timestamps
 from mlfactory.common.errors import InputError
 from mlfactory.common.ladder import Ladder, read_ladder
 from mlfactory.common.stage import Summary, main
-from mlfactory.features.compute import Plan, Regime, compute, plan, setting_of
+from mlfactory.features.compute import Plan, Regime, compute_parts, plan, setting_of
 from mlfactory.features.params import Params
 from mlfactory.features.registry import extra_files, load
 
@@ -57,9 +57,7 @@ def run(
 
 def _parts(bars: Bars, regime: Regime, ladder: Ladder, chosen: Plan) -> Iterator[dict[str, Any]]:
     names = [column.name for column in chosen.columns]
-    for start in range(0, len(bars), PART):
-        rows = slice(start, min(start + PART, len(bars)))
-        values = compute(bars, regime, ladder, chosen, rows=rows)
+    for rows, values in compute_parts(bars, regime, ladder, chosen, PART):
         yield {"timestamp": timestamps(bars.minute[rows]), **dict(zip(names, values, strict=True))}
 
 
