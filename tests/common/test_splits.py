@@ -21,7 +21,6 @@ from mlfactory.common.splits import (
     k_fold,
     meets,
     path_numbers,
-    paths,
     refit_codes,
     walk_forward,
 )
@@ -160,13 +159,20 @@ def test_events_that_reach_the_locked_test_are_in_no_part_of_the_refit() -> None
     assert not finished.all()
 
 
+def path_of_block(n_blocks: int, splits: list[Split]) -> Ints:
+    """Path that each split's prediction of each block belongs to, shape (blocks, splits); -1 where there is none."""
+    return path_numbers(np.array([[b in split.held_out for split in splits] for b in range(n_blocks)]))
+
+
 def test_combinatorial_paths_cover_every_block_once_each() -> None:
-    splits = combinatorial(6, 2)
-    table = paths(splits)
-    assert table.shape == (5, 6)
-    assert all(block in splits[i].held_out for path in table for block, i in enumerate(path))
-    used = [(int(i), block) for path in table for block, i in enumerate(path)]
-    assert len(set(used)) == len(used) == 15 * 2
+    number = path_of_block(6, combinatorial(6, 2))
+    for block in number:
+        assert sorted(block[block >= 0]) == [0, 1, 2, 3, 4]
+
+
+def test_paths_of_three_blocks_by_hand() -> None:
+    # splits hold out (0, 1), (0, 2), (1, 2): path 0 is of splits 0, 0, 1 and path 1 of splits 1, 2, 2
+    assert path_of_block(3, combinatorial(3, 2)).tolist() == [[0, 1, -1], [0, -1, 1], [-1, 0, 1]]
 
 
 def test_blocks_are_contiguous_and_differ_by_at_most_one_event() -> None:
@@ -224,21 +230,10 @@ def test_combinatorial_folds_of_constant_spans_are_those_of_skfolio(
 def test_paths_are_those_of_skfolio(n_blocks: int, held_out: int) -> None:
     splits = combinatorial(n_blocks, held_out)
     theirs = CombinatorialPurgedCV(n_blocks, held_out, purged_size=0, embargo_size=0)
-    table = paths(splits)
-    assert len(table) == theirs.n_test_paths
-    for split, (ours, path_of_block) in enumerate(zip(splits, theirs.get_path_ids(), strict=True)):
-        assert [table[path, block] for block, path in zip(ours.held_out, path_of_block, strict=True)] == [
-            split
-        ] * held_out
-
-
-def test_path_numbers_say_of_rows_what_the_table_says_of_blocks() -> None:
-    splits, block = combinatorial(6, 2), blocks(60, 6)
-    held = np.array([[b in split.held_out for split in splits] for b in block])
-    number, table = path_numbers(held), paths(splits)
-    for row, split in np.argwhere(held):
-        assert table[number[row, split], block[row]] == split
-    assert (number[~held] == -1).all()
+    number = path_of_block(n_blocks, splits)
+    assert number.max() + 1 == theirs.n_test_paths
+    for k, (split, path) in enumerate(zip(splits, theirs.get_path_ids(), strict=True)):
+        assert number[list(split.held_out), k].tolist() == path.tolist()
 
 
 @pytest.mark.parametrize("train_blocks", [None, 2])

@@ -11,7 +11,7 @@ from mlfactory.common.index import Index
 from mlfactory.common.metrics import class_frequencies, sessions_per_year, sharpe
 from mlfactory.common.pools import read_pool
 from mlfactory.common.predictions import Predictions
-from mlfactory.common.splits import HELD_OUT, INNER, TRAIN, combinatorial, paths
+from mlfactory.common.splits import HELD_OUT, INNER, TRAIN, combinatorial
 from mlfactory.report.paths import path_results, summary
 
 from .test_report_stage import Judged
@@ -44,7 +44,8 @@ def blocks_of(index: Index, row: np.ndarray) -> np.ndarray:
 
 def test_every_path_predicts_every_row_once_by_the_split_of_its_table(judged: Judged) -> None:
     index, p = judged.toy.content, judged.toy.job("xgboost", 20, "fold_predictions")
-    number, table = index.path(20, p.row, p.fold), paths(combinatorial(4, 2))
+    number, splits = index.path(20, p.row, p.fold), combinatorial(4, 2)
+    table = np.array([[k for k, split in enumerate(splits) if b in split.held_out] for b in range(4)]).T
     every = np.flatnonzero((index.code[20][:, :6] == HELD_OUT).any(axis=1))
     for path in range(3):
         of_path = number == path

@@ -62,25 +62,14 @@ def combinatorial(n_blocks: int, n_held_out: int) -> list[Split]:
     ]
 
 
-def paths(splits: Sequence[Split]) -> Ints:
-    """Put the held-out blocks of combinatorial splits together to whole histories.
-
-    Returns:
-        shape (paths, blocks); the split whose prediction of that block belongs to the path
-    """
-    n_blocks = _count_blocks(splits)
-    by_block = [[i for i, split in enumerate(splits) if b in split.held_out] for b in range(n_blocks)]
-    return np.array(by_block, dtype=np.int64).T
-
-
 def path_numbers(held_out: Bools) -> Ints:
-    """Number the paths of ``paths`` per row: the first split that holds a row out belongs to path 0, and so on.
+    """Put held-out predictions together to whole histories: the n-th split that holds a row out belongs to path n.
 
     Args:
         held_out: shape (n, splits).
 
     Returns:
-        shape (n, splits); -1 where a split does not hold the row out
+        shape (n, splits); from 0 on, -1 where a split does not hold the row out
     """
     return np.asarray(np.where(held_out, np.cumsum(held_out, axis=1) - 1, -1), np.int64)
 

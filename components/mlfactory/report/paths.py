@@ -1,7 +1,7 @@
 """What every model made on each path of combinatorial folds: a distribution of results instead of one.
 
 A path is a whole history of development rows in which every row is predicted by a model that did not see it; see
-``mlfactory.common.splits.paths``. Paths share folds, so their spread understates that of independent histories.
+``mlfactory.common.splits.path_numbers``. Paths share folds, so their spread understates that of independent histories.
 
 Source: Lopez de Prado (2018), Advances in Financial Machine Learning, ch. 12.
 """
