@@ -91,11 +91,13 @@ def test_skill_shows_on_every_path_and_its_absence_too(document: dict[str, Any])
     assert models["xgboost"]["sharpe"]["least"] < models["xgboost"]["sharpe"]["largest"]
 
 
-def test_the_page_shows_the_distribution(document: dict[str, Any]) -> None:
-    page = document["page"]
-    assert 'id="paths"' in page
-    assert page.count('<svg class="strip"') == 4
-    assert "Combinatorial folds on development rows" in page
+def test_the_page_shows_a_dot_for_every_path(document: dict[str, Any]) -> None:
+    section = document["page"].partition('id="paths"')[2].partition("<h2")[0]
+    models = document["paths"]["20"]["models"]
+    known = [value for m in models for value in m["sharpe"]["values"] if value is not None]
+    assert section.count("<circle") == len(known) >= 9
+    assert section.count("<svg") == len(models) == 4
+    assert "Combinatorial folds on development rows" in document["page"]
 
 
 def test_folds_that_hold_rows_out_once_have_no_paths_to_tell(tmp_path: Path) -> None:

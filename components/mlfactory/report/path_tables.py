@@ -8,7 +8,7 @@ from mlfactory.report.tables import cells, head, table
 from mlfactory.report.text import NONE, interval, many, number, percent
 
 Document = Mapping[str, Any]
-_WIDTH: Final = 240
+_WIDTH: Final = 120
 _HEIGHT: Final = 20
 
 
@@ -86,6 +86,6 @@ def _strip(values: list[Any], reach: float) -> str:
         if value is not None
     )
     return (
-        f'<svg class="strip" width="{_WIDTH}" height="{_HEIGHT}" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">'
+        f'<svg class="small" width="{_WIDTH}" height="{_HEIGHT}" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">'
         f'<line class="zero" x1="{middle:.0f}" y1="0" x2="{middle:.0f}" y2="{_HEIGHT}"/>{dots}</svg>'
     )
