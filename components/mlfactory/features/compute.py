@@ -7,6 +7,7 @@ look-back alone, the size of the blocks changes no bit of the result; it keeps t
 import difflib
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -152,13 +153,17 @@ class _Series:
     ladder: Ladder
     plan: Plan
 
+    @cached_property
+    def segments(self) -> list[slice]:
+        return self.bars.segments()
+
     def fill(self, out: Floats32, wanted: slice, *, check: bool, block: int) -> None:
         """Compute some rows, those before them only looked back on."""
         bars, plan = self.bars, self.plan
         if check:
             _refuse_prices(bars[wanted])
         halo = max([c.lookback for c in plan.columns if c.group != "regime"], default=1) - 1
-        for segment in bars.segments():
+        for segment in self.segments:
             for at in _blocks(segment, wanted, max(block, 2 * halo)):
                 start = max(at.start - halo, segment.start)
                 part = _cut(bars, self.regime, self.ladder, slice(start, at.stop), segment)

@@ -16,7 +16,7 @@ from mlfactory.features.compute import Plan, Regime, compute_parts, plan, settin
 from mlfactory.features.params import Params
 from mlfactory.features.registry import extra_files, load
 
-PART = 1 << 18
+PART = 1 << 17
 """Rows that are computed while those before them are being written."""
 
 
