@@ -135,3 +135,16 @@ def test_a_decay_out_of_range_is_an_error(oldest: float) -> None:
 def test_a_span_that_ends_before_it_starts_is_an_error() -> None:
     with pytest.raises(InputError, match="1 label spans end before they start"):
         uniqueness(np.array([3, 4]), np.array([4, 3]))
+
+
+def test_a_row_weighs_the_same_to_the_last_bit_whatever_rows_come_before_and_after_its_neighbours() -> None:
+    start = np.arange(1000, 3000)
+    end = start + np.random.default_rng(5).integers(0, 25, len(start))
+    move = np.random.default_rng(6).normal(0, 1e-3, int(end.max()) - 999)
+    whole = (uniqueness(start, end), return_attribution(start, end, move))
+    for first in (1, 7, 400):
+        rows = slice(first, 1500)
+        known = move[first : int(end[rows].max()) - 999]
+        part = (uniqueness(start[rows], end[rows]), return_attribution(start[rows], end[rows], known))
+        for some, every in zip(part, whole, strict=True):
+            np.testing.assert_array_equal(some[30:-30], every[first + 30 : 1470])

@@ -25,7 +25,6 @@ NEVER: Final = np.iinfo(np.int64).max
 """In ``Part.final``: the row is not final yet, whatever bars are there."""
 REGIME: Final = "regime"
 """Feature group that repeats the columns of the regime stage."""
-_CUMULATIVE: Final = 1e-9  # sums from the first row on: relative error that another first row may leave
 
 Values = NDArray[np.floating[Any]]
 Names = Container[str] | None
@@ -194,7 +193,7 @@ class Chain:
                 weights[1, rows] = return_attribution(start, end, moved[span], still_open)
             needed = self.settings.labels.lookback + self.barriers[h].max_bars
             columns = tuple(
-                Column("weights", f"horizon {h}", f"{name}_h{h}", needed, _CUMULATIVE)
+                Column("weights", f"horizon {h}", f"{name}_h{h}", needed)
                 for name in ("uniqueness", "return_attribution")
             )
             yield Part(columns, weights, np.where(found.valid, until, NEVER))

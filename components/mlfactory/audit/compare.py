@@ -144,8 +144,8 @@ def _judge(finding: Finding, values: Values, row: int, alone: Any) -> None:
     lookback = finding.column.lookback or 1
     recent = np.abs(values[max(row - lookback, 0) : row + 1])
     scale = float(np.max(recent, initial=0.0, where=np.isfinite(recent)))
-    both = np.isfinite([value, alone]).all()
-    error = abs(float(value) - float(alone)) / scale if both and scale else np.inf
+    known = bool(np.isfinite([value, alone]).all())
+    error = abs(float(value) - float(alone)) / (scale or 1.0) if known else np.inf
     finding.worst = max(finding.worst, error)
     if not error <= finding.column.tolerance:
         finding.origin.append({"row": row, "value": float(value), "alone": float(alone), "error": error})

@@ -19,6 +19,8 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Spans = tuple[Ints, Ints]
 """First and last bar of closed spans; each of shape (m,)."""
+_SHARE_BITS: Final = 48  # after the point: spans of up to 32,767 bars do not overflow
+_RETURN_BITS: Final = 56  # likewise: log returns of up to 127
 NO_SPANS: Final[Spans] = (np.empty(0, np.int64), np.empty(0, np.int64))
 
 
@@ -57,9 +59,8 @@ def uniqueness(start: Ints, end: Ints, unfinished: Spans = NO_SPANS) -> Floats:
         return np.empty(0)
     _check(start, end)
     covered = _covered(start, end, unfinished)
-    share = _running(np.divide(1.0, covered, where=covered > 0, out=np.zeros(len(covered))))
-    first = start.min()
-    return np.asarray((share[end - first + 1] - share[start - first]) / (end - start + 1))
+    share = np.divide(1.0, covered, where=covered > 0, out=np.zeros(len(covered)))
+    return np.asarray(_span_sums(share, start, end, _SHARE_BITS) / (end - start + 1))
 
 
 def return_attribution(start: Ints, end: Ints, log_return: Floats, unfinished: Spans = NO_SPANS) -> Floats:
@@ -81,9 +82,8 @@ def return_attribution(start: Ints, end: Ints, log_return: Floats, unfinished: S
         return np.empty(0)
     _check(start, end)
     covered = _covered(start, end, unfinished)
-    share = _running(np.divide(log_return, covered, where=covered > 0, out=np.zeros(len(covered))))
-    first = start.min()
-    return np.asarray(np.abs(share[end - first + 1] - share[start - first]))
+    share = np.divide(log_return, covered, where=covered > 0, out=np.zeros(len(covered)))
+    return np.abs(_span_sums(share, start, end, _RETURN_BITS))
 
 
 def _check(start: Ints, end: Ints) -> None:
@@ -99,8 +99,17 @@ def _covered(start: Ints, end: Ints, unfinished: Spans) -> Ints:
     return concurrency(np.concatenate([start, others[0]]), np.concatenate([end, others[1]]))
 
 
-def _running(values: Floats) -> Floats:
-    return np.concatenate([[0.0], np.cumsum(values)])
+def _span_sums(values: Floats, start: Ints, end: Ints, bits: int) -> Floats:
+    """Sum the values from the first start on over each span, in fixed point.
+
+    Running sums of floats carry rounding from where they begin, so the last bits of a row's weight would depend on
+    which rows are there besides it. Whole numbers are exact; where they overflow, it cancels in the differences.
+    """
+    first = start.min()
+    whole = np.rint(np.ldexp(values, bits)).astype(np.int64)
+    running = np.concatenate([np.zeros(1, np.int64), np.cumsum(whole)])
+    total = running[end - first + 1] - running[start - first]
+    return np.asarray(np.ldexp(total.astype(np.float64), -bits))
 
 
 def time_decay(unique: Floats, oldest: float) -> Floats:
