@@ -49,6 +49,7 @@ Assignments = Annotated[
 ]
 Symbol = Annotated[str | None, typer.Option(help="Contract of the bars, as in the instrument table.")]
 Instruments = Annotated[Path | None, typer.Option(help="YAML file with instruments of your own.")]
+Tune = Annotated[int | None, typer.Option(help="Hyper-parameter settings to try per fold of each booster.")]
 Last = Annotated[int | None, typer.Option(help="Use the last N bars only.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of everything that is drawn.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -64,6 +65,7 @@ def run(  # noqa: PLR0913  one argument per option
     preset: Preset = None,
     models: Models = None,
     last: Last = None,
+    tune: Tune = None,
     assignments: Assignments = None,
     seed: Seed = None,
     out: Annotated[
@@ -84,7 +86,7 @@ def run(  # noqa: PLR0913  one argument per option
     base = (
         str(out / preflight.CONFIG) if resume and out is not None and preset is None else preset or "default"
     )
-    tree = _sourced(_tree(base, models, assignments, symbol, seed), bars, instruments, last)
+    tree = _sourced(_tree(base, models, assignments, symbol, seed, tune), bars, instruments, last)
     plan = _resolve(tree, assignments)
     preflight.check_input(plan)
     preflight.check_runner(runner, _images(plan) if runner == Runner.docker else [])
@@ -143,11 +145,12 @@ def _tree(
     assignments: Sequence[str] | None,
     symbol: str | None = None,
     seed: int | None = None,
+    tune: int | None = None,
 ) -> "Tree":
     from mlfactory_pipelines.plan import override, read_tree
 
     tree = read_tree(base)
-    given: dict[str, Any] = {"symbol": symbol, "seed": seed}
+    given: dict[str, Any] = {"symbol": symbol, "seed": seed, "tune": tune}
     if models is not None:
         given["models"] = [name.strip() for name in models.split(",") if name.strip()]
         if not given["models"]:
@@ -294,13 +297,14 @@ def _conclude(console: "Console", tasks: "dict[str, Task]", out: Path, seconds: 
 
 
 @app.command("compile")
-def compile_(
+def compile_(  # noqa: PLR0913  one argument per option
     output: Annotated[Path, typer.Option("--output", "-o", help="YAML file to write.")],
     preset: Preset = None,
     models: Models = None,
     assignments: Assignments = None,
     symbol: Symbol = None,
     seed: Seed = None,
+    tune: Tune = None,
     registry: Annotated[
         str | None, typer.Option(help="Registry and path put before every image name.")
     ] = None,
@@ -309,7 +313,7 @@ def compile_(
     from mlfactory.common.images import REGISTRY
     from mlfactory_pipelines import preflight
 
-    plan = _resolve(_tree(preset or "default", models, assignments, symbol, seed), assignments)
+    plan = _resolve(_tree(preset or "default", models, assignments, symbol, seed, tune), assignments)
     preflight.check_names(plan)
     preflight.check_output(output)
     if registry:

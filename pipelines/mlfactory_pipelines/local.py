@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from mlfactory.common.stage import single_threaded
+from mlfactory.train.workers import WORKERS
 from mlfactory_pipelines.plan import Tree, resolve
 
 SUBPROCESS, DOCKER = "subprocess", "docker"
@@ -151,15 +152,20 @@ def make_runner(request: Request) -> Any:
         cap_drop=["ALL"],
         security_opt=["no-new-privileges"],
         labels={RUN_LABEL: request.run_id},
-        environment={**single_threaded(), "HOME": "/tmp"},
+        environment={**_sharing(), "HOME": "/tmp"},
     )
+
+
+def _sharing() -> dict[str, str]:
+    """Environment of steps that run side by side on one machine: one core each."""
+    return {**single_threaded(), WORKERS: os.environ.get(WORKERS, "1")}
 
 
 def execute(request: Request, channel: Channel) -> bool:
     """Run the pipeline; true when every task finished."""
     here = threading.local()
     sys.stdout = Tagged(channel, here)
-    os.environ.update(single_threaded())
+    os.environ.update(_sharing())
     warnings.simplefilter(
         "ignore"
     )  # kfp warns of image names, display names and settings that only a cluster heeds

@@ -1,7 +1,7 @@
 """The resolved configuration of a run: stage defaults, then a preset, then ``--set``, each key checked.
 
 A preset, the file ``config.yaml`` that a run saves and the keys of ``--set`` have one shape: ``seed``,
-``symbol``, ``source``, ``models``, a section per stage, ``model.<name>`` for a model's hyper-parameters, and
+``symbol``, ``source``, ``models``, ``tune``, a section per stage, ``model.<name>`` for a model's hyper-parameters, and
 ``reading.<model or family>`` for what it reads: its feature set, scaling and selection of columns.
 """
 
@@ -34,6 +34,8 @@ class Top(Params):
     source: str = "synthetic:"
     models: tuple[str, ...] = ()
     """base models to train; empty: every model that exists"""
+    tune: int = Field(default=0, ge=0)
+    """hyper-parameter settings to try in each fold, for the models that declare what to search; 0 for none"""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,9 @@ class Plan:
         families: dict[str, list[Tree]] = {}
         for name in self.top.models:
             of = families.setdefault(registry.family_of(name), [])
-            read = {"reading": reading} if (reading := readings.of(self.reading, name)) else {}
+            read: Tree = {"reading": reading} if (reading := readings.of(self.reading, name)) else {}
+            if self.top.tune and registry.models()[name].search:
+                read["tune"] = self.top.tune
             of.extend(
                 {"model": name, "horizon": h, "params": self.hyper[name], **read} for h in self.horizons
             )
@@ -150,6 +154,7 @@ def resolve(tree: Tree) -> Plan:
     _only_known(tree)
     top = parse(Top, {key: tree[key] for key in Top.model_fields if key in tree}, "")
     models = _chosen(top.models)
+    _check_tuned(top.tune, models)
     sections = {name: _section(name, tree.get(name)) for name in SECTIONS}
     drawn = _keys(_keys(tree.get("ingest"), "ingest").get("synthetic"), "ingest.synthetic")
     sections["ingest"]["synthetic"]["seed"] = drawn.get("seed", top.seed)
@@ -203,6 +208,15 @@ def _configure_combiners(stacking: Tree, given: Mapping[str, Mapping[str, Any]])
     stacking["combiners"] = [name for name in known if name in wanted or not wanted]
     for name, values in settings.items():
         _hyper(name, values)
+
+
+def _check_tuned(trials: int, chosen: Sequence[str]) -> None:
+    able = [name for name, info in registry.models().items() if info.search]
+    if trials and not {*able} & {*chosen}:
+        raise InputError(
+            f"tune is {trials}: none of {', '.join(chosen)} declares hyper-parameters to search; those that do: "
+            f"{', '.join(able)}"
+        )
 
 
 def _keys(values: Any, where: str) -> Mapping[str, Any]:

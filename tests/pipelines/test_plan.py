@@ -244,3 +244,14 @@ def test_hyper_parameters_of_combiners_are_the_stacking_stages() -> None:
             plan.resolve(tree)
     with pytest.raises(InputError, match=r"stacking\.settings: 'lstm' is not a model that it can name"):
         plan.resolve({"stacking": {"settings": {"lstm": {}}}})
+
+
+def test_only_models_that_declare_a_search_are_tuned() -> None:
+    jobs = plan.resolve({"models": ["lightgbm", "logistic"], "tune": 20}).jobs()
+    assert [job["tune"] for job in jobs["boosting"]] == [20]
+    assert "tune" not in jobs["classical"][0]
+    assert "tune" not in plan.resolve({"models": ["lightgbm"]}).jobs()["boosting"][0]
+    with pytest.raises(
+        InputError, match=r"tune is 5: none of logistic declares .*: catboost, lightgbm, xgboost"
+    ):
+        plan.resolve({"models": ["logistic"], "tune": 5})

@@ -14,7 +14,7 @@ from toy_run import FAMILY, ToyRun
 from mlfactory.common.artifacts import provenance, read_json, read_table, sha256, write_json, write_table
 from mlfactory.common.bars import timestamps
 from mlfactory.common.errors import InputError
-from mlfactory.common.metrics import class_frequencies
+from mlfactory.common.metrics import class_frequencies, expected_best
 from mlfactory.common.splits import HELD_OUT, REFIT
 from mlfactory.oof.stage import run as run_oof
 from mlfactory.report.page import RESOURCES
@@ -155,9 +155,14 @@ def test_a_failed_model_is_listed_with_its_error(document: dict[str, Any], page:
 
 def test_trials_are_counted(document: dict[str, Any], page: str) -> None:
     trials = document["trials"]
-    assert (trials["trials"], trials["models"], trials["horizons"]) == (8, 4, 2)
+    assert (trials["models"], trials["horizons"]) == (4, 2)
+    searched = 2 * 30  # settings of lightgbm that tuning tried and discarded, at two horizons
+    assert (trials["trials"], trials["discarded_by_tuning"]) == (8 + searched, searched)
+    of_68 = expected_best(68) * trials["sharpe_standard_error"]
+    assert trials["expected_best_sharpe_without_skill"] == pytest.approx(of_68)
+    assert trials["expected_above_zero_95_by_luck"] == pytest.approx(0.025 * 8)
     assert trials["expected_best_sharpe_without_skill"] > trials["sharpe_standard_error"]
-    assert "8 (4 models, 2 horizons)" in page
+    assert "68 (4 models, 2 horizons, 60 settings discarded by tuning)" in page
 
 
 def test_facts_and_inputs_are_stated(judged: Judged, document: dict[str, Any], page: str) -> None:

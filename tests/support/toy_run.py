@@ -311,6 +311,7 @@ class ToyRun:
             "folds": [],
             "feature_set": "neural_optimal" if FAMILY[model] == "neural" else "boosting_optimal",
             "available_columns": 150 if FAMILY[model] == "neural" else 200,
+            "trials": 31 if model == "lightgbm" else 1,
             "read_bytes": {"matrix": 3 * 2**20, "index": 2**19},
         }
         if model == "lightgbm" and not bad:

@@ -199,6 +199,7 @@ def train(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Train:
         /,
         params: Mapping[str, Any] | None = None,
         reading: Mapping[str, Any] | None = None,
+        tune: int = 0,
         **changes: Any,
     ) -> Trained:
         from toy_models import toy
@@ -210,6 +211,7 @@ def train(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Train:
             "horizon": HORIZON,
             "params": {**(toy(model) if known else {}), **(params or {})},
             "reading": dict(reading or {}),
+            "tune": tune,
         }
         matrix = models()[model].feature_set if known else "boosting_optimal"
         given = {

@@ -27,6 +27,7 @@ from mlfactory.common.multi_resolution import BarWindows
 from mlfactory.common.splits import HELD_OUT, INNER, REFIT, TRAIN
 from mlfactory.models.bundle import Bundle
 from mlfactory.models.registry import load_model
+from mlfactory.train.workers import WORKERS
 
 MODELS = ("logistic", "lightgbm", "lstm")
 
@@ -170,8 +171,14 @@ def test_its_contract_states_timeframes_channels_and_steps(windowed: Trained, da
     ],
 )
 def test_a_fit_that_crashes_leaves_its_reason_and_no_predictions(
-    train: Train, extra_model: Callable[[str, str], None], body: str, error: str, message: str
+    train: Train,
+    extra_model: Callable[[str, str], None],
+    monkeypatch: pytest.MonkeyPatch,
+    body: str,
+    error: str,
+    message: str,
 ) -> None:
+    monkeypatch.setenv(WORKERS, "1")
     extra_model("crasher", body)
     trained = train("crasher")
     assert trained.fit["status"] == "failed"

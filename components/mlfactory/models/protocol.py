@@ -33,6 +33,15 @@ SETTINGS: Final = "settings.json"
 MOST_FEATURES: Final = 100_000
 
 
+class Range(NamedTuple):
+    """Values of one hyper-parameter that a search may try, both ends included; whole numbers where ``low`` is one."""
+
+    low: float
+    high: float
+    log: bool = False
+    """try orders of magnitude equally often"""
+
+
 class Sample(NamedTuple):
     """Rows with their classes and weights."""
 
@@ -71,6 +80,10 @@ class Model(ABC):
     """what a fit learns of the shape of its input, each kept as ``<name>_``, and the largest size of it"""
     stops_early: ClassVar[bool] = False
     """a fit uses ``validation``; a model that does not is given those rows to learn from"""
+    search: ClassVar[Mapping[str, Range]] = {}
+    """hyper-parameters that tuning may choose, with their ranges; a model without any is not tuned"""
+    bytes_per_value: ClassVar[int] = 0
+    """memory that a fit takes at its peak for each value of the training rows, as measured, besides the rows"""
     uses_returns: ClassVar[bool] = False
     """``fit`` takes ``returns``, the net return of each training row's long trade, besides its class"""
     source: ClassVar[str]
@@ -109,7 +122,12 @@ class Model(ABC):
             rows: training rows.
             columns: of a row, or channels of a bar.
         """
-        return {"a copy of the training rows": 4 * rows * columns}
+        parts = {"a copy of the training rows": 4 * rows * columns}
+        return (
+            {**parts, "working memory": self.bytes_per_value * rows * columns}
+            if self.bytes_per_value
+            else parts
+        )
 
     @abstractmethod
     def predict_proba(self, X: Any) -> Floats:

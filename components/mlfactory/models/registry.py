@@ -49,6 +49,8 @@ class ModelInfo:
     """first line of its documentation"""
     defaults: dict[str, Any]
     """hyper-parameters and their defaults"""
+    search: dict[str, tuple[float, float]]
+    """hyper-parameters that tuning may choose, with their lowest and highest values"""
     path: Path
 
 
@@ -128,6 +130,7 @@ def _info(file: Path, family: str) -> ModelInfo:
         source=model.source,
         doc=(inspect.getdoc(model) or "").partition("\n")[0],
         defaults={spec.name: spec.default for spec in fields(model) if spec.init and spec.name != "seed"},
+        search={name: (values.low, values.high) for name, values in model.search.items()},
         path=file,
     )
 

@@ -57,7 +57,7 @@ def contents(
         "class_balance": {h: one["class_balance"] for h, one in details.items()},
         "development_ranking": ranking["rows"],
         "loss_of_rows": ranking["loss_of_rows"],
-        "trials": _trials(board, details),
+        "trials": _trials(board, details, sum(fit.get("trials", 1) - 1 for fit in fits)),
         "feature_importance": _importance(fits, ranking),
         "explanations": explanations.describe(fits),
         "model_inputs": model_inputs.describe(fits),
@@ -119,24 +119,29 @@ def _period(minute: Any) -> list[int]:
     return [int(minute.min()), int(minute.max())] if len(minute) else []
 
 
-def _trials(board: Sequence[Mapping[str, Any]], details: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _trials(
+    board: Sequence[Mapping[str, Any]], details: Mapping[str, Mapping[str, Any]], tuned: int
+) -> dict[str, Any]:
     """State how many models were tried and what the best of them would show by luck alone.
+
+    ``tuned`` settings that a search tried and discarded count as trials too.
 
     The expected best Sharpe ratio holds for independent trials without skill; models of one run are not, so it is an
     upper end. Source: Bailey and Lopez de Prado (2014); Lo (2002).
     """
-    count = len(board)
+    count = len(board) + tuned
     first = next(iter(details.values()))
     error = sharpe_error(0.0, first["sessions"], first["sessions_per_year"])
     return {
         "trials": count,
+        "discarded_by_tuning": tuned,
         "models": len({row["model"] for row in board}),
         "horizons": len(details),
         "sharpe_standard_error": error,
         "expected_best_sharpe_without_skill": expected_best(count) * error,
         "gains_above_zero_95": sum(row["gain_low"] > 0 for row in board),
         "gains_above_zero_999": sum(row["gain_low_999"] > 0 for row in board),
-        "expected_above_zero_95_by_luck": 0.025 * count,
+        "expected_above_zero_95_by_luck": 0.025 * len(board),
     }
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlfactory.common.predictions import FAILED
+from mlfactory.report.tables import tried
 from mlfactory.report.text import count, interval, many, number, percent
 
 Document = Mapping[str, Any]
@@ -67,7 +68,7 @@ def _error(row: Mapping[str, Any]) -> str:
 
 def _notes(document: Document) -> Iterator[str]:
     trials = document["trials"]
-    of = f"{many(trials['models'], 'model')}, {many(trials['horizons'], 'horizon')}"
+    of = tried(trials)
     yield (
         f"{many(trials['trials'], 'trial')} ({of}): the best Sharpe ratio of as many independent models without skill "
         f"would be about {number(trials['expected_best_sharpe_without_skill'], 1)}. Net returns are "

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any, Final
 
-from mlfactory.report.tables import cells, error, head, table
-from mlfactory.report.text import count, interval, many, number, percent
+from mlfactory.report.tables import cells, error, head, table, tried
+from mlfactory.report.text import count, interval, number, percent
 
 Document = Mapping[str, Any]
 _SCHEMES: Final = {
@@ -103,7 +103,7 @@ _METHOD = (
 
 def _trials(trials: Mapping[str, Any]) -> str:
     best = number(trials["expected_best_sharpe_without_skill"], 1)
-    of = f"{many(trials['models'], 'model')}, {many(trials['horizons'], 'horizon')}"
+    of = tried(trials)
     return (
         f"{trials['trials']} ({of}). The best Sharpe ratio of as "
         f"many independent models without skill would be about {best} on a test of this length, where one standard "

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from mlfactory.report.text import percent
+from mlfactory.report.text import many, percent
 
 Row = Mapping[str, Any]
 
@@ -40,6 +40,14 @@ def shares(entries: Sequence[tuple[str, float]]) -> str:
         for name, share in entries
     )
     return f'<div class="share">{"".join(rows)}</div>'
+
+
+def tried(trials: Row) -> str:
+    """Write what the trials of a report consist of."""
+    parts = [many(trials["models"], "model"), many(trials["horizons"], "horizon")]
+    if discarded := trials["discarded_by_tuning"]:
+        parts.append(f"{many(discarded, 'setting')} discarded by tuning")
+    return ", ".join(parts)
 
 
 def error(row: Row) -> str:

@@ -1,7 +1,8 @@
 """One fold of one model: which rows it may learn from, and what it learns."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +20,7 @@ from mlfactory.models.protocol import Model, Sample, finite
 from mlfactory.models.sequence import finite_windows
 from mlfactory.train.params import Reading, Weighting
 from mlfactory.train.selection import best, inner_folds, loss, mutual_information, permutation
+from mlfactory.train.tuning import INNER_FOLDS, tune
 from mlfactory.train.weighting import Interval, row_weights
 
 Bools = NDArray[np.bool_]
@@ -105,7 +107,7 @@ class Reach:
         return cls(full, index.bar[np.maximum(every - (steps - 1), 0)])
 
 
-def fit_fold(
+def fit_fold(  # noqa: PLR0913  (what a fold consists of, and how to fit it)
     model: Model,
     contract: Contract,
     source: Source,
@@ -113,8 +115,9 @@ def fit_fold(
     fold: int,
     rows: FoldRows | None = None,
     reading: Reading = Reading(),  # noqa: B008  (frozen)
+    trials: int = 0,
 ) -> FoldFit:
-    """Choose columns, fit scaler and model on a fold's training rows, and predict its held-out rows.
+    """Choose columns and hyper-parameters, fit on a fold's training rows, and predict its held-out rows.
 
     Args:
         model: with its hyper-parameters set; it is fitted here.
@@ -124,6 +127,7 @@ def fit_fold(
         fold: 0 to ``n_folds - 1``, or ``REFIT``.
         rows: other rows than the index's; for tests of what a leak would do.
         reading: scaling and selection of columns.
+        trials: settings of hyper-parameters to try; 0 keeps the model's own.
     """
     windows = source if isinstance(source, BarWindows) else None
     rows = rows or fold_rows(index, contract.horizon, fold, contract.steps, windows)
@@ -134,6 +138,12 @@ def fit_fold(
         score = column_scores(model, contract, source, index, (fold, rows.train), reading)
         source = source.keep([source.names[j] for j in best(score, reading.selection.columns)])
         contract = replace(contract, columns=source.names)
+    tuned = None
+    if trials:
+        share = len(rows.inner) / (len(rows.inner) + len(rows.train))
+        model, tuned = tune(
+            model, trials, partial(inner_losses, contract, source, index, (fold, rows.train), reading, share)
+        )
     scaler = fit_scaler(model, source, rows.train, reading.scaling)
     inputs = Inputs(model, scaler, source)
     draw = Sampling(inputs, index, contract.horizon, reading.weights)
@@ -151,6 +161,7 @@ def fit_fold(
         "best_iteration": model.best_iteration_,
         "inner_log_loss": None if inner is None else loss(model.predict_proba(inner.X), inner),
         "columns": list(contract.columns) if reading.selection.method != "none" else None,
+        "tuned": tuned,
     }
     probability = model.predict_proba(inputs.at(rows.held_out))
     return FoldFit(Bundle(model, scaler, contract), rows.held_out, probability, facts)
@@ -211,6 +222,51 @@ def column_scores(
         held_out = draw(part.held_out)
         scores.append(permutation(copy, held_out, (model.seed, fold + 1, k)))
     return np.asarray(np.mean(scores, axis=0))
+
+
+def inner_losses(
+    contract: Contract,
+    source: Source,
+    index: Index,
+    train: tuple[int, Ints],
+    reading: Reading,
+    inner_fraction: float,
+    model: Model,
+) -> Iterator[float]:
+    """Fit a model in purged folds of a fold's training rows, one after the other, and give the loss of each.
+
+    Args:
+        contract: of the job.
+        source: what the model reads.
+        index: of the source's rows.
+        train: number of the fold and its training rows, ascending.
+        reading: scaling and weights.
+        inner_fraction: last share of the training rows of each fold that stops the fit early.
+        model: with its hyper-parameters set; copies of it are fitted.
+
+    Yields:
+        log loss on the held-out rows of the next fold
+    """
+    fold, rows = train
+    horizon = contract.horizon
+    barred = barred_bars(index, horizon, fold, rows)[TRAIN]
+    windows = source if isinstance(source, BarWindows) else None
+    reach = (
+        Reach.of_rows(index, contract.steps) if windows is None else Reach(windows.full, windows.first_bar)
+    )
+    for part in inner_folds(index, horizon, rows, reach.first_bar, INNER_FOLDS, inner_fraction):
+        copy = type(model)(**model.settings())
+        inputs = Inputs(copy, fit_scaler(copy, source, part.train, reading.scaling), source)
+        draw = Sampling(inputs, index, horizon, reading.weights)
+        known = [*barred, part.sealed]
+        if len(part.inner):
+            first = int(index.bar[part.inner[0]])
+            inner = draw(part.inner, [*known, (0, first - 1)])
+            copy.fit(*draw(part.train, [*known, (first, LAST)]), validation=inner)
+        else:
+            copy.fit(*draw(part.train, known))
+        held_out = draw(part.held_out)
+        yield loss(copy.predict_proba(held_out.X), held_out)
 
 
 def fit_scaler(model: Model, source: Source, train: Ints, scaling: Scaling | Literal[""] = "") -> Scaler:

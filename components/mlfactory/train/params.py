@@ -53,3 +53,5 @@ class Job(Params):
     """hyper-parameters that differ from the model's defaults"""
     reading: Reading = Reading()
     """how the model reads its matrix"""
+    tune: int = Field(default=0, ge=0)
+    """hyper-parameter settings to try in each fold, the given ones first; 0 keeps the given ones"""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mlfactory.common.bars import Floats, Ints
 from mlfactory.common.index import Index
 from mlfactory.common.metrics import row_log_loss
-from mlfactory.common.splits import HELD_OUT, TRAIN, blocks, clear_of, fold_codes, k_fold
+from mlfactory.common.splits import HELD_OUT, INNER, TRAIN, blocks, clear_of, fold_codes, k_fold
 from mlfactory.common.windows import Windows
 from mlfactory.models.protocol import N_CLASSES, Classes, Model, Sample
 
@@ -34,12 +34,16 @@ class InnerFold:
     """Rows of one purged fold inside a fold's training rows, ascending."""
 
     train: Ints
+    inner: Ints
+    """rows that validate early stopping, purged from ``train``; none unless a share of them was asked for"""
     held_out: Ints
     sealed: tuple[int, int]
     """closed interval of bar positions that its model may not read"""
 
 
-def inner_folds(index: Index, horizon: int, rows: Ints, first_bar: Ints, n_folds: int) -> Iterator[InnerFold]:
+def inner_folds(
+    index: Index, horizon: int, rows: Ints, first_bar: Ints, n_folds: int, inner_fraction: float = 0.0
+) -> Iterator[InnerFold]:
     """Cut training rows into purged and embargoed folds.
 
     Args:
@@ -49,6 +53,7 @@ def inner_folds(index: Index, horizon: int, rows: Ints, first_bar: Ints, n_folds
         first_bar: shape (rows of the index,); first bar that the model reads for each row. Rows that would read
             a held-out bar are left out.
         n_folds: folds.
+        inner_fraction: last share of each fold's training rows that validates early stopping.
 
     Raises:
         InputError: a fold would keep too few rows.
@@ -58,14 +63,14 @@ def inner_folds(index: Index, horizon: int, rows: Ints, first_bar: Ints, n_folds
         blocks(len(rows), n_folds),
         k_fold(n_folds),
         embargo=index.embargo,
-        inner_fraction=0.0,
+        inner_fraction=inner_fraction,
         unit="minutes" if index.by_time else "bars",
     )
     for code in codes.T:
         held = rows[code == HELD_OUT]
         sealed = index.seal(horizon, held)
         clear = clear_of([sealed], first_bar[rows], index.bar[rows])
-        yield InnerFold(rows[(code == TRAIN) & clear], held, sealed)
+        yield InnerFold(rows[(code == TRAIN) & clear], rows[(code == INNER) & clear], held, sealed)
 
 
 def mutual_information(table: Table, y: Classes, weight: Floats, train: Ints, held_out: Ints) -> Floats:

@@ -40,6 +40,7 @@ from mlfactory.train.comparison import Pair, compare
 from mlfactory.train.fitting import FoldFit, check_source, explanation_of, fit_fold, importance_of, name_of
 from mlfactory.train.params import Job, Reading, Selection, Weighting
 from mlfactory.train.selection import stability
+from mlfactory.train.workers import side_by_side, wanted
 
 _FACTS: Final = "facts.json"
 _BUNDLE: Final = "bundle"
@@ -58,6 +59,8 @@ class Task:
     """size of every input artifact: what a step downloads"""
     index: Index
     accelerator: bool
+    trials: int = 0
+    """hyper-parameter settings to try in each fold"""
     checkpoints: Checkpoints | None = None
 
     def slot(self, name: str) -> Slot | None:
@@ -145,6 +148,7 @@ def run(  # noqa: PLR0913  (two inputs, four outputs)
             "available_columns": len(task.contract.columns),
             "read_bytes": task.read_bytes,
             "selection": job.reading.selection.model_dump(),
+            "trials": max(1, job.tune),
             "weights": job.reading.weights.model_dump(),
             "scaling": None,
             "stability": None,
@@ -174,6 +178,9 @@ def _task(job: Job, matrix: Path, index: Path, seed: int, accelerator: str) -> T
     info = models()[job.model]
     if info.family in COMBINERS:
         raise InputError(f"{job.model} combines the predictions of other models: the stacking stage fits it")
+    if job.tune and not kind.search:
+        able = ", ".join(name for name, known in models().items() if known.search)
+        raise InputError(f"tune: {job.model} declares no hyper-parameters to search; those that do: {able}")
     settings = parse(kind, {**job.params, "seed": seed}, f"models.{job.model}").settings()
     steps = steps_of(parse(kind, settings, job.model))
     rows = read_index(index)
@@ -192,7 +199,7 @@ def _task(job: Job, matrix: Path, index: Path, seed: int, accelerator: str) -> T
     )
     check_source(source, rows, job.horizon, steps)
     sizes = {"matrix": size(matrix), "index": size(index)}
-    return Task(contract, settings, source, job.reading, sizes, rows, accelerator not in ("", "0"))
+    return Task(contract, settings, source, job.reading, sizes, rows, accelerator not in ("", "0"), job.tune)
 
 
 def _source(path: Path, own_set: str, job: Job, steps: int) -> tuple[Source, tuple[int, ...]]:
@@ -225,38 +232,47 @@ def _source(path: Path, own_set: str, job: Job, steps: int) -> tuple[Source, tup
 
 
 def _fit_all(task: Task, folder: Path) -> None:
-    """Fit every fold and then all development rows; leave predictions, the last model and facts in ``folder``."""
-    _check_memory(task)
-    facts: list[dict[str, Any]] = []
-    pairs: list[Pair] = []
+    """Fit every fold and all development rows; leave predictions, the last model and facts in ``folder``."""
+    workers = _workers(task)
+    folds = [*range(task.index.n_folds), REFIT]
     selection = task.reading.selection
     compared = selection.method != "none" and selection.compare
     what = f"{task.contract.model}, horizon {task.contract.horizon}"
-    for fold in range(task.index.n_folds):
-        arrays, told = _fold(task, fold, what, compared=compared)
+
+    def work(fold: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        if fold == REFIT:
+            return _refit(task, folder, what)
+        return _fold(task, fold, what, compared=compared)
+
+    facts: list[dict[str, Any]] = []
+    pairs: list[Pair] = []
+    for fold, (arrays, told) in zip(folds, side_by_side(work, folds, workers), strict=True):
         _keep(folder, fold, arrays)
         facts.append(told)
-        if compared:
+        if "whole" in arrays:
             pairs.append(Pair(arrays["row"], arrays["probability"], arrays["whole"]))
-        progress(what, fold + 1, task.index.n_folds + 1)
-    last = _fit(task, REFIT, what, task.reading)
-    _keep(folder, REFIT, {"row": last.row, "probability": last.probability})
-    progress(what, task.index.n_folds + 1, task.index.n_folds + 1)
-    last.bundle.save(folder / _BUNDLE)
-    fitted = last.bundle.model
-    found: dict[str, Any] = {
-        "folds": [*facts, last.facts],
-        "n_parameters": fitted.n_parameters_,
-        "feature_importance": importance_of(fitted, last.bundle.contract.columns),
-        "explanation": explanation_of(fitted, last.bundle.contract),
-        "scaling": last.bundle.scaler.kind,
-    }
+        progress(what, len(facts), len(folds))
+    found: dict[str, Any] = {**facts[-1].pop("fitted"), "folds": facts}
     if selection.method != "none":
         available = len(task.contract.columns)
-        found["stability"] = stability([fold["columns"] for fold in facts], available)
+        found["stability"] = stability([fold["columns"] for fold in facts[:-1]], available)
     if pairs:
         found["comparison"] = compare(pairs, task.index, task.contract.horizon, task.settings["seed"])
     write_json(folder / _FACTS, found)
+
+
+def _refit(task: Task, folder: Path, what: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Fit all development rows and save the model; give rows and probabilities of the test, and facts."""
+    last = _fit(task, REFIT, what, task.reading)
+    last.bundle.save(folder / _BUNDLE)
+    model = last.bundle.model
+    fitted = {
+        "n_parameters": model.n_parameters_,
+        "feature_importance": importance_of(model, last.bundle.contract.columns),
+        "explanation": explanation_of(model, last.bundle.contract),
+        "scaling": last.bundle.scaler.kind,
+    }
+    return {"row": last.row, "probability": last.probability}, {**last.facts, "fitted": fitted}
 
 
 def _fold(task: Task, fold: int, what: str, *, compared: bool) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -278,7 +294,9 @@ def _fit(task: Task, fold: int, what: str, reading: Reading) -> FoldFit:
     columns = "" if reading == task.reading else "-all-columns"
     slot = task.slot(f"fold-{fold}-epoch{columns}")
     context.set(Context(f"{what}, {name_of(fold)}", task.accelerator, slot))
-    return fit_fold(task.model(), task.contract, task.source, task.index, fold, reading=reading)
+    return fit_fold(
+        task.model(), task.contract, task.source, task.index, fold, reading=reading, trials=task.trials
+    )
 
 
 def _keep(folder: Path, fold: int, arrays: Mapping[str, Any]) -> None:
@@ -286,24 +304,28 @@ def _keep(folder: Path, fold: int, arrays: Mapping[str, Any]) -> None:
     np.save(folder / f"probability{fold}.npy", arrays["probability"])
 
 
-def _check_memory(task: Task) -> None:
-    """Refuse a fit that would not fit into memory, before it starts.
+def _workers(task: Task) -> int:
+    """Decide how many folds are fitted at once: as many as cores and memory allow, one where a GPU may be used.
 
     Raises:
-        MemoryError: states the estimate, its parts and the limit.
+        MemoryError: not even one fit would go into memory; states the estimate, its parts and the limit.
     """
-    source = task.source
+    source, limit = task.source, limit_bytes()
     columns = len(task.contract.columns)
     held = source.table.nbytes if isinstance(source, BarWindows) else 4 * len(source) * columns
     rows = len(task.index.rows(task.contract.horizon, REFIT, TRAIN))
-    parts = {"table": held, **task.model().memory_estimate(rows, columns)}
+    fit = task.model().memory_estimate(rows, columns)
     shrink = (
         "dataset.stride"
         if task.contract.steps == 1
         else f"dataset.stride, or a smaller model.{task.contract.model}.batch_rows"
     )
     remedy = f"give the step more memory, a larger {shrink}"
-    refuse_excess(f"{task.contract.model}, horizon {task.contract.horizon},", parts, limit_bytes(), remedy)
+    what = f"{task.contract.model}, horizon {task.contract.horizon},"
+    refuse_excess(what, {"table": held, **fit}, limit, remedy)
+    if models()[task.contract.model].device != "cpu":
+        return 1
+    return max(1, min(wanted(), (limit - held) // max(1, sum(fit.values()))))
 
 
 def _collect(task: Task, work: Path, refit: bool, failure: Failure | None) -> Predictions:

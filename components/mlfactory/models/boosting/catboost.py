@@ -1,5 +1,6 @@
 """CatBoost: gradient boosting of symmetric trees."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from mlfactory.common.bars import Floats
-from mlfactory.models.protocol import Classes, Model, Sample, checked, probabilities, shares
+from mlfactory.models.protocol import Classes, Model, Range, Sample, checked, probabilities, shares
 from mlfactory.models.storage import refusing
 
 _FILE = "model.cbm"
@@ -22,6 +23,13 @@ class CatBoost(Model):
     """Boosted symmetric trees: every node of a level asks the same question."""
 
     stops_early: ClassVar[bool] = True
+    bytes_per_value: ClassVar[int] = 8
+    search: ClassVar[Mapping[str, Range]] = {
+        "learning_rate": Range(0.01, 0.3, log=True),
+        "depth": Range(2, 8),
+        "row_share": Range(0.4, 1.0),
+        "l2": Range(0.1, 100.0, log=True),
+    }
     source: ClassVar[str] = (
         "Prokhorenkova et al. (2018), CatBoost: unbiased boosting with categorical features"
     )
@@ -56,6 +64,13 @@ class CatBoost(Model):
         self.best_iteration_ = int(self._booster.tree_count_)
         self.importance_ = shares(self._booster.get_feature_importance(thread_count=1).tolist())
         return self
+
+    def memory_estimate(self, rows: int, columns: int) -> dict[str, int]:
+        """Estimate the bytes of a fit: rows, their bins, and a histogram of every column for each leaf."""
+        return {
+            **super().memory_estimate(rows, columns),
+            "histograms": 24 * (1 << self.depth) * columns * self.bins,
+        }
 
     def predict_proba(self, X: NDArray[Any]) -> Floats:
         self.readable(X)

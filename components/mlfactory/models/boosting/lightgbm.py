@@ -1,6 +1,6 @@
 """LightGBM: gradient boosting of trees that grow leaf by leaf on histograms."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from mlfactory.common.bars import Floats
-from mlfactory.models.protocol import Classes, Model, Sample, checked, probabilities, shares
+from mlfactory.models.protocol import Classes, Model, Range, Sample, checked, probabilities, shares
 from mlfactory.models.storage import refusing
 
 _FILE = "model.txt"
@@ -20,6 +20,15 @@ class LightGBM(Model):
     """Boosted trees grown leaf by leaf, the most useful split first."""
 
     stops_early: ClassVar[bool] = True
+    bytes_per_value: ClassVar[int] = 13
+    search: ClassVar[Mapping[str, Range]] = {
+        "learning_rate": Range(0.01, 0.3, log=True),
+        "leaves": Range(4, 64, log=True),
+        "min_leaf_rows": Range(20, 1000, log=True),
+        "row_share": Range(0.4, 1.0),
+        "column_share": Range(0.2, 1.0),
+        "l2": Range(0.1, 100.0, log=True),
+    }
     source: ClassVar[str] = "Ke et al. (2017), LightGBM: a highly efficient gradient boosting decision tree"
 
     rounds: Annotated[int, Field(ge=1)] = 300
@@ -57,6 +66,13 @@ class LightGBM(Model):
         self.best_iteration_ = int(kept)
         self.importance_ = shares(self._booster.feature_importance("gain").tolist())
         return self
+
+    def memory_estimate(self, rows: int, columns: int) -> dict[str, int]:
+        """Estimate the bytes of a fit: rows, their bins, and a histogram of every column for each leaf."""
+        return {
+            **super().memory_estimate(rows, columns),
+            "histograms": 24 * self.leaves * columns * self.bins,
+        }
 
     def predict_proba(self, X: NDArray[Any]) -> Floats:
         self.readable(X)

@@ -1,5 +1,6 @@
 """XGBoost: second-order gradient boosting of trees on histograms."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
@@ -10,7 +11,7 @@ from pydantic import Field
 
 from mlfactory.common.bars import Floats
 from mlfactory.models import ubjson
-from mlfactory.models.protocol import Classes, Model, Sample, checked, probabilities, shares
+from mlfactory.models.protocol import Classes, Model, Range, Sample, checked, probabilities, shares
 from mlfactory.models.storage import refusing
 
 _FILE = "model.ubj"
@@ -21,6 +22,15 @@ class XGBoost(Model):
     """Boosted trees with second-order gradients and L2-regularised leaves."""
 
     stops_early: ClassVar[bool] = True
+    bytes_per_value: ClassVar[int] = 10
+    search: ClassVar[Mapping[str, Range]] = {
+        "learning_rate": Range(0.01, 0.3, log=True),
+        "max_depth": Range(2, 8),
+        "min_child_weight": Range(1.0, 500.0, log=True),
+        "row_share": Range(0.4, 1.0),
+        "column_share": Range(0.2, 1.0),
+        "l2": Range(0.1, 100.0, log=True),
+    }
     source: ClassVar[str] = "Chen and Guestrin (2016), XGBoost: a scalable tree boosting system"
 
     rounds: Annotated[int, Field(ge=1)] = 300
@@ -65,6 +75,13 @@ class XGBoost(Model):
         gain = self._booster.get_score(importance_type="total_gain")
         self.importance_ = shares([float(gain.get(f"f{j}", 0.0)) for j in range(X.shape[1])])
         return self
+
+    def memory_estimate(self, rows: int, columns: int) -> dict[str, int]:
+        """Estimate the bytes of a fit: rows, their bins, and histograms of the last level's nodes."""
+        return {
+            **super().memory_estimate(rows, columns),
+            "histograms": 16 * (1 << self.max_depth) * columns * self.bins,
+        }
 
     def predict_proba(self, X: NDArray[Any]) -> Floats:
         import xgboost as xgb

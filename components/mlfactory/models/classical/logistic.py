@@ -31,6 +31,7 @@ class Logistic(Model):
     """Softmax of linear scores, with an L2 penalty on the slopes."""
 
     scaling: ClassVar[Scaling] = "standard"
+    bytes_per_value: ClassVar[int] = 8  # in double precision
     source: ClassVar[str] = (
         "Cox (1966), Some procedures connected with the logistic qualitative response curve"
     )

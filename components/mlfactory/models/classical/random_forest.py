@@ -70,6 +70,11 @@ class RandomForest(Model):
         self.importance_ = shares(self._forest.feature_importances_.tolist())
         return self
 
+    def memory_estimate(self, rows: int, columns: int) -> dict[str, int]:
+        """Estimate the bytes of a fit: rows, and the nodes of all trees."""
+        nodes = min(1 << (self.max_depth + 1), 2 * rows // self.min_leaf_rows + 1)
+        return {**super().memory_estimate(rows, columns), "trees": 112 * nodes * self.trees}
+
     def predict_proba(self, X: NDArray[Any]) -> Floats:
         self.readable(X)
         return probabilities(self._forest.predict_proba(X), self._forest.classes_)

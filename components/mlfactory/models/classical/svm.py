@@ -28,6 +28,7 @@ from mlfactory.models.storage import read_arrays, refusing, write_arrays
 
 _FILE = "svm.safetensors"
 _ARRAYS = ("vectors", "dual", "intercept", "calibration")
+_CACHE_MIB = 200  # of kernel values that libsvm keeps
 _SLAB = 1024  # rows whose kernel with all support vectors is in memory at once
 
 
@@ -94,7 +95,7 @@ class SVM(Model):
             if own.all() or not own.any():
                 self._intercept[k] = 1.0 if own.all() else -1.0
                 continue
-            machine = SVC(C=self.C, kernel="rbf", gamma=self._gamma, cache_size=200)
+            machine = SVC(C=self.C, kernel="rbf", gamma=self._gamma, cache_size=_CACHE_MIB)
             machine.fit(np.asarray(X[used], np.float64), own, sample_weight=weight[used])
             dual[used[machine.support_], k] = machine.dual_coef_[0]
             self._intercept[k] = machine.intercept_[0]
@@ -130,7 +131,7 @@ class SVM(Model):
         return {
             "a copy of the training rows": 4 * rows * columns,
             "thinned rows": 3 * 8 * kept * columns,
-            "kernels": (200 << 20) + 8 * _SLAB * kept,
+            "kernels": min(_CACHE_MIB << 20, 4 * kept**2) + 8 * _SLAB * kept,
         }
 
     def write(self, folder: Path) -> None:

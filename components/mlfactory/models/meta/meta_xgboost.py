@@ -1,5 +1,6 @@
 """Shallow boosted trees on the base models' log-probabilities: when to trust which model."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Self
 
@@ -9,7 +10,7 @@ from pydantic import Field
 
 from mlfactory.common.bars import Floats
 from mlfactory.models.boosting.xgboost import XGBoost
-from mlfactory.models.protocol import Classes, Sample, checked
+from mlfactory.models.protocol import Classes, Range, Sample, checked
 from mlfactory.models.stacked import log_ratios, purged_tail
 
 
@@ -23,6 +24,9 @@ class MetaXGBoost(XGBoost):
     source: ClassVar[str] = (
         "Chen and Guestrin (2016), XGBoost: a scalable tree boosting system; Wolpert (1992), Stacked generalization"
     )
+
+    stops_early: ClassVar[bool] = False  # on its own last rows alone
+    search: ClassVar[Mapping[str, Range]] = {}
 
     rounds: Annotated[int, Field(ge=1)] = 100
     patience: Annotated[int, Field(ge=1)] = 15
