@@ -2,7 +2,6 @@
 
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
@@ -11,9 +10,9 @@ from pydantic import Field
 
 from mlfactory.common.bars import Floats
 from mlfactory.common.scaling import Scaling
+from mlfactory.models.arrays import ArrayModel
 from mlfactory.models.protocol import (
     Classes,
-    Model,
     Sample,
     checked,
     one_thread,
@@ -21,13 +20,11 @@ from mlfactory.models.protocol import (
     shares,
     softmax,
 )
-from mlfactory.models.storage import read_arrays, refusing, write_arrays
-
-_FILE = "logistic.safetensors"
+from mlfactory.models.storage import Arrays
 
 
 @dataclass
-class Logistic(Model):
+class Logistic(ArrayModel):
     """Softmax of linear scores, with an L2 penalty on the slopes."""
 
     scaling: ClassVar[Scaling] = "standard"
@@ -77,23 +74,17 @@ class Logistic(Model):
         scores = np.einsum("nf,kf->nk", X.astype(np.float64), self._slope) + self._intercept
         return probabilities(softmax(scores), self._classes)
 
-    def write(self, folder: Path) -> None:
-        arrays = {"slope": self._slope, "intercept": self._intercept, "classes": self._classes}
-        write_arrays(folder / _FILE, arrays)
+    def state(self) -> Arrays:
+        return {"slope": self._slope, "intercept": self._intercept, "classes": self._classes}
 
-    def read(self, folder: Path) -> None:
-        arrays = read_arrays(folder / _FILE, ("slope", "intercept", "classes"))
-        self._slope, self._intercept, self._classes = (
-            arrays["slope"],
-            arrays["intercept"],
-            arrays["classes"],
-        )
-        with refusing(folder / _FILE):
-            k = len(self._classes)
-            if k == 0 or self._slope.shape != (k, self.features_) or self._intercept.shape != (k,):
-                raise ValueError("its arrays do not fit together")
-            if not np.isin(self._classes, range(3)).all():
-                raise ValueError("its classes are not 0, 1, 2")
+    def restore(self, arrays: Arrays) -> None:
+        self._slope, self._intercept = arrays["slope"], arrays["intercept"]
+        self._classes = arrays["classes"]
+        k = len(self._classes)
+        if k == 0 or self._slope.shape != (k, self.features_) or self._intercept.shape != (k,):
+            raise ValueError("its arrays do not fit together")
+        if not np.isin(self._classes, range(3)).all():
+            raise ValueError("its classes are not 0, 1, 2")
 
 
 MODEL = Logistic

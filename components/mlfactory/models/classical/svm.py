@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
@@ -12,10 +11,10 @@ from pydantic import Field
 from mlfactory.common.bars import Floats
 from mlfactory.common.scaling import Scaling
 from mlfactory.common.stage import note
+from mlfactory.models.arrays import ArrayModel
 from mlfactory.models.protocol import (
     N_CLASSES,
     Classes,
-    Model,
     Sample,
     checked,
     context,
@@ -24,16 +23,15 @@ from mlfactory.models.protocol import (
     softmax,
 )
 from mlfactory.models.stacked import calibrate, purged_blocks
-from mlfactory.models.storage import read_arrays, refusing, write_arrays
+from mlfactory.models.storage import Arrays
 
-_FILE = "svm.safetensors"
 _ARRAYS = ("vectors", "dual", "intercept", "calibration")
 _CACHE_MIB = 200  # of kernel values that libsvm keeps
 _SLAB = 1024  # rows whose kernel with all support vectors is in memory at once
 
 
 @dataclass
-class SVM(Model):
+class SVM(ArrayModel):
     """Three one-against-the-rest machines; a softmax, fitted on cross-fitted scores, makes them probabilities.
 
     Training takes time that grows with the square of the rows, so at most ``most_rows`` are used, evenly spaced in
@@ -134,18 +132,16 @@ class SVM(Model):
             "kernels": min(_CACHE_MIB << 20, 4 * kept**2) + 8 * _SLAB * kept,
         }
 
-    def write(self, folder: Path) -> None:
-        write_arrays(folder / _FILE, {name: getattr(self, f"_{name}") for name in _ARRAYS})
+    def state(self) -> Arrays:
+        return {name: getattr(self, f"_{name}") for name in _ARRAYS}
 
-    def read(self, folder: Path) -> None:
-        arrays = read_arrays(folder / _FILE, _ARRAYS)
+    def restore(self, arrays: Arrays) -> None:
         for name in _ARRAYS:
             setattr(self, f"_{name}", arrays[name])
-        with refusing(folder / _FILE):
-            n = len(self._vectors)
-            shapes = ((n, self.features_), (n, N_CLASSES), (N_CLASSES,), (1 + N_CLASSES,))
-            if tuple(arrays[name].shape for name in _ARRAYS) != shapes:
-                raise ValueError("its arrays do not fit together")
+        n = len(self._vectors)
+        shapes = ((n, self.features_), (n, N_CLASSES), (N_CLASSES,), (1 + N_CLASSES,))
+        if tuple(arrays[name].shape for name in _ARRAYS) != shapes:
+            raise ValueError("its arrays do not fit together")
 
 
 MODEL = SVM

@@ -1,7 +1,6 @@
 """Blending: combinations learned on early rows, mixed by how they did on a purged hold-out of later ones."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Self
 
 import numpy as np
@@ -9,19 +8,19 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from mlfactory.common.bars import Floats
+from mlfactory.models.arrays import ArrayModel
 from mlfactory.models.ensemble.stacking import Stacking
 from mlfactory.models.ensemble.voting import Voting
-from mlfactory.models.protocol import N_CLASSES, Classes, Model, Sample, checked, probabilities
+from mlfactory.models.protocol import N_CLASSES, Classes, Sample, checked, probabilities
 from mlfactory.models.stacked import by_model, frequencies, pool_weights, purged_tail
-from mlfactory.models.storage import read_arrays, refusing, write_arrays
+from mlfactory.models.storage import Arrays
 
-_FILE = "blending.safetensors"
 _CANDIDATES: Final = ("frequencies", "equal", "likelihood", "stacking")
 """forecasts that are blended; the class frequencies are the one that needs no skill"""
 
 
 @dataclass
-class Blending(Model):
+class Blending(ArrayModel):
     """Convex mixture of class frequencies, equal votes, likelihood-weighted votes and stacking.
 
     Each is fitted on the rows before the hold-out, which is the last ``hold_out`` of the rows, without the ``gap``
@@ -73,24 +72,18 @@ class Blending(Model):
         self.readable(X)
         return probabilities(np.einsum("nck,c->nk", self._candidates(X), self._share))
 
-    def write(self, folder: Path) -> None:
-        assert self._parts is not None
-        votes, stacking = self._parts
-        own = {"prior": self._prior, "mixture": self._share}
-        write_arrays(folder / _FILE, {**own, **votes.state(), **stacking.state()})
+    def state(self) -> Arrays:
+        votes, stacking = self._parts or self._unfitted()
+        return {"prior": self._prior, "mixture": self._share, **votes.state(), **stacking.state()}
 
-    def read(self, folder: Path) -> None:
-        votes, stacking = self._unfitted()
-        names = ("prior", "mixture", *votes.state(), *stacking.state())
-        arrays = read_arrays(folder / _FILE, names)
+    def restore(self, arrays: Arrays) -> None:
+        votes, stacking = self._parts = self._unfitted()
+        for part in (votes, stacking):
+            part.features_ = self.features_
+            part.restore(arrays)
         self._prior, self._share = arrays["prior"], arrays["mixture"]
-        with refusing(folder / _FILE):
-            for part in (votes, stacking):
-                part.features_ = self.features_
-                part.restore(arrays)
-            if self._prior.shape != (N_CLASSES,) or self._share.shape != (len(_CANDIDATES),):
-                raise ValueError("its arrays do not fit together")
-        self._parts = votes, stacking
+        if self._prior.shape != (N_CLASSES,) or self._share.shape != (len(_CANDIDATES),):
+            raise ValueError("its arrays do not fit together")
 
     def _unfitted(self) -> tuple[Voting, Stacking]:
         return Voting(seed=self.seed), Stacking(seed=self.seed, gap=self.gap)

@@ -1,7 +1,6 @@
 """Stacking: one coefficient per base model on its log-probabilities, whatever family it is of."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
@@ -9,10 +8,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from mlfactory.common.bars import Floats
+from mlfactory.models.arrays import ArrayModel
 from mlfactory.models.protocol import (
     N_CLASSES,
     Classes,
-    Model,
     Sample,
     checked,
     one_thread,
@@ -20,14 +19,13 @@ from mlfactory.models.protocol import (
     softmax,
 )
 from mlfactory.models.stacked import frequencies, log_ratios, newton, purged_blocks
-from mlfactory.models.storage import Arrays, read_arrays, refusing, write_arrays
+from mlfactory.models.storage import Arrays
 
-_FILE = "stacking.safetensors"
 _FREE = 1e-6  # penalty that keeps the biases of the classes finite
 
 
 @dataclass
-class Stacking(Model):
+class Stacking(ArrayModel):
     """Logarithmic opinion pool: ``softmax(sum of coefficient * log-probability + bias of the class)``.
 
     A coefficient sharpens or flattens its model and may be negative: a model that errs with another is worth having
@@ -78,26 +76,12 @@ class Stacking(Model):
         return probabilities(softmax(np.einsum("nmk,m->nk", logs, self._coefficient) + self._bias))
 
     def state(self) -> Arrays:
-        """What was learned, by name."""
         return {"coefficient": self._coefficient, "bias": self._bias}
 
     def restore(self, arrays: Arrays) -> None:
-        """Take over a ``state``.
-
-        Raises:
-            ValueError: it is of another number of models.
-        """
         self._coefficient, self._bias = arrays["coefficient"], arrays["bias"]
         if self._coefficient.shape != (self.features_ // N_CLASSES,) or self._bias.shape != (N_CLASSES,):
             raise ValueError("its coefficients do not fit the columns")
-
-    def write(self, folder: Path) -> None:
-        write_arrays(folder / _FILE, self.state())
-
-    def read(self, folder: Path) -> None:
-        arrays = read_arrays(folder / _FILE, tuple(self.state()))
-        with refusing(folder / _FILE):
-            self.restore(arrays)
 
 
 def _design(X: NDArray[Any]) -> Floats:

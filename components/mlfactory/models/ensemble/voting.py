@@ -1,22 +1,20 @@
 """Voting: the weighted mean of the base models' probabilities."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlfactory.common.bars import Floats
-from mlfactory.models.protocol import N_CLASSES, Classes, Model, Sample, checked, probabilities
+from mlfactory.models.arrays import ArrayModel
+from mlfactory.models.protocol import N_CLASSES, Classes, Sample, checked, probabilities
 from mlfactory.models.stacked import by_model, pool_weights
-from mlfactory.models.storage import Arrays, read_arrays, refusing, write_arrays
-
-_FILE = "voting.safetensors"
+from mlfactory.models.storage import Arrays
 
 
 @dataclass
-class Voting(Model):
+class Voting(ArrayModel):
     """Soft vote: every base model has one vote, or as large a share as makes the vote most likely.
 
     It changes no forecast, so it is never further from the classes that come than the worst of its voters.
@@ -47,26 +45,12 @@ class Voting(Model):
         return probabilities(np.einsum("nmk,m->nk", by_model(X), self._share))
 
     def state(self) -> Arrays:
-        """What was learned, by name."""
         return {"share": self._share}
 
     def restore(self, arrays: Arrays) -> None:
-        """Take over a ``state``.
-
-        Raises:
-            ValueError: it is of another number of models, or a share is below zero.
-        """
         self._share = arrays["share"]
         if self._share.shape != (self.features_ // N_CLASSES,) or not (self._share >= 0).all():
             raise ValueError("its shares do not fit the columns")
-
-    def write(self, folder: Path) -> None:
-        write_arrays(folder / _FILE, self.state())
-
-    def read(self, folder: Path) -> None:
-        arrays = read_arrays(folder / _FILE, tuple(self.state()))
-        with refusing(folder / _FILE):
-            self.restore(arrays)
 
 
 MODEL = Voting

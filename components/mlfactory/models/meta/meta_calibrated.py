@@ -1,7 +1,6 @@
 """Calibrated averaging: each base model's probabilities are calibrated, then mixed with learned weights."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
@@ -9,18 +8,17 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from mlfactory.common.bars import Floats
-from mlfactory.models.protocol import FLOOR, N_CLASSES, Classes, Model, Sample, checked, probabilities
+from mlfactory.models.arrays import ArrayModel
+from mlfactory.models.protocol import FLOOR, N_CLASSES, Classes, Sample, checked, probabilities
 from mlfactory.models.stacked import by_model, frequencies, pool_weights, purged_blocks
-from mlfactory.models.storage import read_arrays, refusing, write_arrays
+from mlfactory.models.storage import Arrays
 
-_FILE = "calibrated.safetensors"
-_ARRAYS = ("from", "to", "size", "share", "prior")
 Maps = list[tuple[Floats, Floats]]
 """per model and class: probabilities given, ascending, and what they are worth"""
 
 
 @dataclass
-class MetaCalibrated(Model):
+class MetaCalibrated(ArrayModel):
     """Isotonic calibration of every model and class, and a convex mixture of the results and the class frequencies.
 
     The mixture is found on probabilities that are calibrated out of sample: ``blocks`` contiguous blocks, each by
@@ -65,28 +63,28 @@ class MetaCalibrated(Model):
         p = _calibrated(by_model(X), self._maps, self._prior)
         return probabilities(np.einsum("nck,c->nk", p, self._share))
 
-    def write(self, folder: Path) -> None:
-        arrays = {
-            "from": np.concatenate([given for given, _ in self._maps]),
-            "to": np.concatenate([worth for _, worth in self._maps]),
+    def state(self) -> Arrays:
+        none = [np.zeros(0)]
+        return {
+            "from": np.concatenate([given for given, _ in self._maps] or none),
+            "to": np.concatenate([worth for _, worth in self._maps] or none),
             "size": np.array([len(given) for given, _ in self._maps], np.int64),
             "share": self._share,
             "prior": self._prior,
         }
-        write_arrays(folder / _FILE, arrays)
 
-    def read(self, folder: Path) -> None:
-        arrays = read_arrays(folder / _FILE, _ARRAYS)
-        self._share, self._prior = arrays["share"], arrays["prior"]
-        with refusing(folder / _FILE):
-            size = arrays["size"]
-            shapes = (self._share.shape, self._prior.shape, size.shape)
-            if shapes != ((1 + self.features_ // 3,), (N_CLASSES,), (self.features_,)) or (size < 1).any():
-                raise ValueError("its arrays do not fit together")
-            if arrays["from"].shape != (size.sum(),) or arrays["to"].shape != (size.sum(),):
-                raise ValueError("its maps do not fit their sizes")
-            cuts = np.cumsum(size)[:-1]
-            self._maps = list(zip(np.split(arrays["from"], cuts), np.split(arrays["to"], cuts), strict=True))
+    def restore(self, arrays: Arrays) -> None:
+        self._share, self._prior, size = arrays["share"], arrays["prior"], arrays["size"]
+        shapes = (self._share.shape, self._prior.shape, size.shape)
+        if (
+            shapes != ((1 + self.features_ // N_CLASSES,), (N_CLASSES,), (self.features_,))
+            or (size < 1).any()
+        ):
+            raise ValueError("its arrays do not fit together")
+        if arrays["from"].shape != (size.sum(),) or arrays["to"].shape != (size.sum(),):
+            raise ValueError("its maps do not fit their sizes")
+        cuts = np.cumsum(size)[:-1]
+        self._maps = list(zip(np.split(arrays["from"], cuts), np.split(arrays["to"], cuts), strict=True))
 
 
 def _isotonic(given: Floats, y: Classes, weight: Floats) -> Maps:

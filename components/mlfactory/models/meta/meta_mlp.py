@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
@@ -10,10 +9,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from mlfactory.common.bars import Floats
+from mlfactory.models.arrays import ArrayModel
 from mlfactory.models.protocol import (
     N_CLASSES,
     Classes,
-    Model,
     Sample,
     checked,
     one_thread,
@@ -21,15 +20,14 @@ from mlfactory.models.protocol import (
     softmax,
 )
 from mlfactory.models.stacked import calibrate, log_ratios, purged_blocks
-from mlfactory.models.storage import read_arrays, refusing, write_arrays
+from mlfactory.models.storage import Arrays
 
-_FILE = "mlp.safetensors"
 Layers = list[tuple[Floats, Floats]]
 """slopes (before, after) and intercepts (after,)"""
 
 
 @dataclass
-class MetaMLP(Model):
+class MetaMLP(ArrayModel):
     """Two hidden layers of rectified units; epochs and sharpness are found on rows that the network did not see.
 
     ``blocks`` networks train side by side, each without one contiguous block of rows and the ``gap`` rows beside it,
@@ -104,27 +102,24 @@ class MetaMLP(Model):
         scores = _forward((log_ratios(X) - self._centre) / self._spread, self._layers)
         return probabilities(softmax(self._calibration[0] * scores + self._calibration[1:]))
 
-    def write(self, folder: Path) -> None:
+    def state(self) -> Arrays:
         arrays = {"centre": self._centre, "spread": self._spread, "calibration": self._calibration}
-        for number, (slope, intercept) in enumerate(self._layers):
+        for number, (slope, intercept) in enumerate(self._layers or _Network(self).layers):
             arrays |= {f"slope{number}": slope, f"intercept{number}": intercept}
-        write_arrays(folder / _FILE, arrays)
+        return arrays
 
-    def read(self, folder: Path) -> None:
-        layers = range(len(self.units) + 1)
-        names = [f"{kind}{number}" for number in layers for kind in ("slope", "intercept")]
-        arrays = read_arrays(folder / _FILE, ("centre", "spread", "calibration", *names))
+    def restore(self, arrays: Arrays) -> None:
         self._centre, self._spread = arrays["centre"], arrays["spread"]
         self._calibration = arrays["calibration"]
+        layers = range(len(self.units) + 1)
         self._layers = [(arrays[f"slope{number}"], arrays[f"intercept{number}"]) for number in layers]
-        with refusing(folder / _FILE):
-            shapes = [(slope.shape, intercept.shape) for slope, intercept in self._layers]
-            if shapes != [((a, b), (b,)) for a, b in self._widths()]:
-                raise ValueError("its layers do not fit together")
-            if self._centre.shape != (self.features_,) or self._spread.shape != (self.features_,):
-                raise ValueError("its scale does not fit the columns")
-            if self._calibration.shape != (1 + N_CLASSES,):
-                raise ValueError("its calibration is not of three classes")
+        shapes = [(slope.shape, intercept.shape) for slope, intercept in self._layers]
+        if shapes != [((a, b), (b,)) for a, b in self._widths()]:
+            raise ValueError("its layers do not fit together")
+        if self._centre.shape != (self.features_,) or self._spread.shape != (self.features_,):
+            raise ValueError("its scale does not fit the columns")
+        if self._calibration.shape != (1 + N_CLASSES,):
+            raise ValueError("its calibration is not of three classes")
 
     def _widths(self) -> list[tuple[int, int]]:
         return list(pairwise((self.features_, *self.units, N_CLASSES)))

@@ -1,7 +1,6 @@
 """Ridge stacking: class scores by ridge regression on the base models' log-probabilities, then calibrated."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
@@ -9,10 +8,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from mlfactory.common.bars import Floats
+from mlfactory.models.arrays import ArrayModel
 from mlfactory.models.protocol import (
     N_CLASSES,
     Classes,
-    Model,
     Sample,
     checked,
     one_thread,
@@ -20,14 +19,13 @@ from mlfactory.models.protocol import (
     softmax,
 )
 from mlfactory.models.stacked import calibrate, log_ratios, purged_blocks
-from mlfactory.models.storage import read_arrays, refusing, write_arrays
+from mlfactory.models.storage import Arrays
 
-_FILE = "ridge.safetensors"
 _ARRAYS = ("centre", "spread", "slope", "calibration")
 
 
 @dataclass
-class MetaRidge(Model):
+class MetaRidge(ArrayModel):
     """Ridge scores of the stacked log-probabilities, made probabilities by a cross-fitted softmax.
 
     1. Features: for each base model, log-probabilities minus their mean over the three classes, standardised.
@@ -99,17 +97,15 @@ class MetaRidge(Model):
         scores = np.einsum("nf,fk->nk", features, self._slope)
         return probabilities(softmax(self._calibration[0] * scores + self._calibration[1:]))
 
-    def write(self, folder: Path) -> None:
-        write_arrays(folder / _FILE, {name: getattr(self, f"_{name}") for name in _ARRAYS})
+    def state(self) -> Arrays:
+        return {name: getattr(self, f"_{name}") for name in _ARRAYS}
 
-    def read(self, folder: Path) -> None:
-        arrays = read_arrays(folder / _FILE, _ARRAYS)
+    def restore(self, arrays: Arrays) -> None:
         for name in _ARRAYS:
             setattr(self, f"_{name}", arrays[name])
-        with refusing(folder / _FILE):
-            shapes = ((self.features_,), (self.features_,), (self.features_, N_CLASSES), (1 + N_CLASSES,))
-            if tuple(arrays[name].shape for name in _ARRAYS) != shapes:
-                raise ValueError("its arrays do not fit together")
+        shapes = ((self.features_,), (self.features_,), (self.features_, N_CLASSES), (1 + N_CLASSES,))
+        if tuple(arrays[name].shape for name in _ARRAYS) != shapes:
+            raise ValueError("its arrays do not fit together")
 
 
 MODEL = MetaRidge
