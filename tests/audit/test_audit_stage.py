@@ -9,6 +9,9 @@ import pytest
 from tests.audit.conftest import SMALL
 from tests.audit.test_audit import planted  # noqa: F401  (a fixture)
 
+from mlfactory import report
+from mlfactory.audit.cuts import ABOUT
+from mlfactory.audit.page import MARKS
 from mlfactory.audit.stage import run
 from mlfactory.common.artifacts import provenance, read_json, sha256
 from mlfactory.common.bars import Bars, write_bars
@@ -121,3 +124,14 @@ def test_what_cannot_be_audited_is_refused(
     told = [argument.format(source=source) for argument in arguments]
     assert command("audit", *told) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ABOUT)
+def test_every_kind_of_cut_has_a_colour_of_its_own(kind: str) -> None:
+    css = (Path(report.__file__).parent / "page.css").read_text()
+    styles = {
+        name: re.findall(rf"\.key i\.{mark} {{ background: (var\([\w-]+\))", css)
+        for name, mark in MARKS.items()
+    }
+    assert len(styles[kind]) == 1
+    assert [name for name in styles if styles[name] == styles[kind]] == [kind]

@@ -17,7 +17,8 @@ from mlfactory.report.text import NONE, count, many
 Document = Mapping[str, Any]
 Row = Mapping[str, Any]
 
-_MARKS: Final = {kind: f"m{k}" for k, kind in enumerate(ABOUT, start=1)}
+MARKS: Final = {kind: f"m{k}" for k, kind in enumerate(ABOUT, start=1)}
+"""class of the style sheet of each kind of cut"""
 _BARS: Final = {PASSED: "passed", NOT_TESTED: "unsure", FAILED: "failed"}
 _WORDS: Final = {PASSED: "good", NOT_TESTED: "range", FAILED: "bad"}
 _LINKS: Final = (
@@ -122,11 +123,11 @@ def _places(document: Document) -> str:
     cuts, close = document["cuts"], document["close"]
     line = Line("Close, logarithmic", close["minute"], close["price"], "three")
     marks = [
-        Mark(cut["minute"], cut["close"], _MARKS[cut["kind"]], f"{cut['when']} UTC, {cut['kind']}")
+        Mark(cut["minute"], cut["close"], MARKS[cut["kind"]], f"{cut['when']} UTC, {cut['kind']}")
         for cut in cuts
     ]
     counted = Counter(cut["kind"] for cut in cuts)
-    legend = key((_MARKS[kind], f"{kind} ({counted[kind]})") for kind in ABOUT if counted[kind])
+    legend = key((MARKS[kind], f"{kind} ({counted[kind]})") for kind in ABOUT if counted[kind])
     kinds = table(
         head(("garbage", ""), ("from the cut on", ""), ("cuts", "number")),
         (
