@@ -323,15 +323,39 @@ def test_a_compiled_network_learns_the_same() -> None:
     np.testing.assert_allclose(fast.predict_proba(data.test.X), plain.predict_proba(data.test.X), atol=1e-4)
 
 
+def test_a_caller_that_allows_less_precision_does_not_get_it_here() -> None:
+    settings = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [setting.allow_tf32 for setting in settings]
+    try:
+        for setting in settings:
+            setting.allow_tf32 = True
+        with loop.reproducible(0, CPU):
+            assert [setting.allow_tf32 for setting in settings] == [False, False]
+        assert [setting.allow_tf32 for setting in settings] == [True, True]
+    finally:
+        for setting, allowed in zip(settings, before, strict=True):
+            setting.allow_tf32 = allowed
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_same_weights_predict_the_same_on_cpu_and_gpu(name: str) -> None:
+def test_the_same_weights_predict_the_same_on_cpu_and_gpu(name: str, tmp_path: Path) -> None:
+    """Saved on the CPU, read and asked on a GPU; with windows of several timeframes where the model reads them."""
     if not torch.cuda.is_available():
         pytest.skip("torch finds no CUDA device")
-    model, data = fit(name, None), problem(load_model(name))
-    on_cpu = model.predict_proba(data.test.X)
-    token = context.set(Context(accelerator=True))
-    try:
-        np.testing.assert_allclose(model.predict_proba(data.test.X), on_cpu, atol=1e-4)
-    finally:
-        context.reset(token)
+    kind, data = load_model(name), problem(load_model(name))
+    cases = [(fit(name, None), data.test.X)]
+    if name in FOUR_D:
+        y = (np.arange(len(bars())) % 3).astype(np.int8)
+        extra = {"returns": np.linspace(-1, 1, len(y))} if kind.uses_returns else {}
+        cases.append((kind(**toy(name)).fit(bars(), y, np.ones(len(y)), **extra), bars()))
+    for number, (model, asked) in enumerate(cases):
+        model.save(tmp_path / str(number))
+        on_cpu = model.predict_proba(asked)
+        token = context.set(Context(accelerator=True))
+        try:
+            on_gpu = kind.load(tmp_path / str(number)).predict_proba(asked)
+        finally:
+            context.reset(token)
+        np.testing.assert_allclose(on_gpu, on_cpu, rtol=0, atol=1e-4)
+        assert np.ptp(on_cpu, axis=0).max() > 1e-3  # the rows differ, or nothing is compared

@@ -45,13 +45,13 @@ class Batches:
         several = windows if isinstance(windows, MultiResolutionDataset) else None
         timeframes = len(several.timeframes) if several else int(axis)
         self.layout = Layout(timeframes, windows.steps, features)
-        first = windows.ends.astype(np.int64) - (windows.steps - 1)
-        self.first = torch.from_numpy(first.reshape(len(windows), -1)).to(device)
+        self.first = torch.from_numpy(windows.ends.astype(np.int64) - (windows.steps - 1)).to(device)
         self._scale = torch.from_numpy(several.scale).to(device) if several else None
         # overlapping view in which a window is one contiguous row: a gather is a plain copy
         shape = (max(0, rows - windows.steps + 1), windows.steps * features)
         self._flat = self.table.as_strided(shape, (features, 1))
         self._buffer = torch.empty(0, device=device)
+        self._out = self._buffer.view(0, 0)
 
     def __len__(self) -> int:
         return len(self.first)
@@ -66,10 +66,7 @@ class Batches:
             shape (b, steps, features), or (b, timeframes, steps, channels); valid until the next call
         """
         first = self.first.index_select(0, which).view(-1)
-        if self._buffer.numel() < len(first) * self._flat.shape[1]:
-            self._buffer = self.table.new_empty(len(first) * self._flat.shape[1])
-        out = self._buffer[: len(first) * self._flat.shape[1]].view(len(first), -1)
-        torch.index_select(self._flat, 0, first, out=out)
+        out = torch.index_select(self._flat, 0, first, out=self._room(len(first)))
         steps, features = self.layout.steps, self.layout.features
         if not self.layout.timeframes:
             return out.view(len(which), steps, features)
@@ -79,3 +76,12 @@ class Batches:
             prices.sub_(batch[..., -1:, CLOSE : CLOSE + 1].clone())
             prices.div_(self._scale.index_select(0, which)[..., None, None])
         return batch
+
+    def _room(self, rows: int) -> Tensor:
+        """Part of the buffer for some rows of the flat view; the next call for as many finds it as it is."""
+        if len(self._out) != rows:
+            values = rows * self._flat.shape[1]
+            if self._buffer.numel() < values:
+                self._buffer = self.table.new_empty(values)
+            self._out = self._buffer[:values].view(rows, -1)
+        return self._out

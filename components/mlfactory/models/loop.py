@@ -96,6 +96,14 @@ class _Data:
             scaled,
         )
 
+    def __call__(self, which: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Gather windows by their numbers, shape (b,), with their classes and weights."""
+        return (
+            self.batches.gather(which),
+            self.labels.index_select(0, which),
+            self.weights.index_select(0, which),
+        )
+
 
 def train(
     build: Callable[[], nn.Module],
@@ -165,8 +173,9 @@ class _Run:
     def __init__(self, network: nn.Module, data: _Data, inner: _Data | None, recipe: Recipe) -> None:
         self.network, self.data, self.inner, self.recipe = network, data, inner, recipe
         device = data.labels.device
+        self.parameters = list(network.parameters())
         self.optimiser = torch.optim.AdamW(
-            network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+            self.parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
         )
         self.order = torch.Generator().manual_seed(recipe.seed)
         self.steps = math.ceil(len(data.batches) / recipe.batch_rows)
@@ -198,13 +207,14 @@ class _Run:
         for group in self.optimiser.param_groups:
             group["lr"] = self.recipe.learning_rate * rate(step, self.steps * self.recipe.epochs)
         self.optimiser.zero_grad(set_to_none=True)
+        windows, labels, weights = self.data(which)
         with _precision(self._device):
-            scores = self.forward(self.data.batches.gather(which))
-        loss = log_loss(scores, self.data.labels[which], self.data.weights[which])
+            scores = self.forward(windows)
+        loss = log_loss(scores, labels, weights)
         if self.auxiliary is not None and self.data.returns is not None:
-            loss = loss + self.auxiliary(self.data.returns[which])
+            loss = loss + self.auxiliary(self.data.returns.index_select(0, which))
         torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+        nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip)
         self.optimiser.step()
 
     def _wait(self) -> None:
@@ -377,7 +387,7 @@ def out_of_memory(error: RuntimeError) -> bool:
 def reproducible(seed: int, device: torch.device, *, deterministic: bool = True) -> Iterator[None]:
     """Fix the random stream, the order of sums and the algorithms; restore the caller's settings."""
     threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    tf32 = torch.backends.cudnn.allow_tf32
+    tf32 = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     devices = [torch.cuda.current_device()] if device.type == "cuda" else []
     # read when cuBLAS starts: without a workspace of fixed size its sums may change their order
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -385,13 +395,13 @@ def reproducible(seed: int, device: torch.device, *, deterministic: bool = True)
         torch.manual_seed(seed)
         torch.set_num_threads(1)
         torch.use_deterministic_algorithms(deterministic or device.type == "cpu")
-        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         try:
             yield
         finally:
             torch.set_num_threads(threads)
             torch.use_deterministic_algorithms(strict)
-            torch.backends.cudnn.allow_tf32 = tf32
+            torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = tf32
 
 
 @dataclass
