@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from torch.utils.data import DataLoader, Dataset, SubsetRandomSampler
 from mlfactory.common.artifacts import provenance, read_matrix, write_matrix, write_table
 from mlfactory.common.multi_resolution import MultiResolutionDataset
 from mlfactory.common.windows import Windows
+from mlfactory.models import loop
+from mlfactory.models.protocol import Sample
 from mlfactory.models.torch_dataset import Item, WindowDataset
 
 pytestmark = pytest.mark.slow
@@ -75,12 +78,16 @@ class Items(Dataset[tuple[torch.Tensor, ...]]):
 def test_batches(side_by_side: Side, shape: str) -> None:
     windows = three() if shape == "3D" else four()
     rng = np.random.default_rng(1)
-    data = WindowDataset(windows, rng.integers(0, 3, len(windows)), rng.random(len(windows)))
+    y, weight = rng.integers(0, 3, len(windows)).astype(np.int8), rng.random(len(windows))
+    data = WindowDataset(windows, y, weight / weight.mean())  # as the loop scales them
     rounds = [rng.integers(0, len(data), BATCH) for _ in range(20)]
+    orders = [torch.from_numpy(which) for which in rounds]
+    recipe = loop.Recipe(1, 1, BATCH, 1e-3, 0.0, 1.0, 0, "bench", accelerator=False)
+    resident = loop._Data.of(Sample(windows, y, weight), torch.device("cpu"), recipe)
 
     def ours() -> Item:
-        for which in rounds:
-            batch = data.batch(which)
+        for which in orders:
+            batch = resident(which)
         return batch
 
     def anchor() -> list[torch.Tensor]:
@@ -90,12 +97,19 @@ def test_batches(side_by_side: Side, shape: str) -> None:
         return last
 
     torch.set_num_threads(1)
-    size = " x ".join(map(str, data.batch(rounds[0])[0].shape))
-    what = f"{shape} batches of {size}, classes and weights, against DataLoader over __getitem__"
-    side_by_side(what, ours, anchor, (len(rounds) * BATCH,) * 2, unit="windows")
+    size = " x ".join(map(str, resident(orders[0])[0].shape))
+    target = 25 if shape == "3D" else 12
+    what = (
+        f"{shape} batches of the training loop ({size}) against DataLoader over __getitem__, target {target}x"
+    )
+    side_by_side(
+        what, ours, anchor, (len(rounds) * BATCH,) * 2, rounds=9, unit="windows", clock=time.process_time
+    )
     some = rounds[0][:5]
     expected = [Items(data)[int(item)] for item in some]
-    for got, want in zip(data.batch(some), map(torch.stack, zip(*expected, strict=True)), strict=True):
+    for got, want in zip(
+        resident(torch.from_numpy(some)), map(torch.stack, zip(*expected, strict=True)), strict=True
+    ):
         assert torch.equal(got, want)
 
 
