@@ -1,4 +1,4 @@
-"""The part of the page about what models read: bytes per family, and what the selection of columns is worth."""
+"""The part of the page about what models are given: bytes, selected columns, and tuned hyper-parameters."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +21,8 @@ def describe(fits: Sequence[Document]) -> dict[str, Any]:
         fits: ``fit`` documents, failed ones included: they read their inputs too.
 
     Returns:
-        ``families``: per family its sets, columns, jobs and bytes; ``selection``: per fit with selection of columns
+        ``families``: per family its sets, columns, jobs and bytes; ``selection``: per fit with selection of columns;
+        ``tuning``: per fit with tuned hyper-parameters
     """
     families: dict[str, dict[str, Any]] = {}
     for fit in fits:
@@ -33,7 +34,24 @@ def describe(fits: Sequence[Document]) -> dict[str, Any]:
         row["sets"][fit["feature_set"]] = fit["available_columns"]
         row["jobs"] += 1
     chosen = [fit for fit in fits if fit["folds"] and fit["folds"][0].get("columns")]
-    return {"families": list(families.values()), "selection": [_selected(fit) for fit in chosen]}
+    tuned = [fit for fit in fits if fit["folds"] and fit["folds"][-1].get("tuned")]
+    return {
+        "families": list(families.values()),
+        "selection": [_selected(fit) for fit in chosen],
+        "tuning": [_tuned(fit) for fit in tuned],
+    }
+
+
+def _tuned(fit: Document) -> dict[str, Any]:
+    """Sum up the search of the refit, and how far the settings of the folds helped on the whole."""
+    searches = [fold["tuned"] for fold in fit["folds"]]
+    gains = [search["first_log_loss"] - search["log_loss"] for search in searches]
+    return {
+        "horizon": fit["horizon"],
+        "model": fit["model"],
+        **searches[-1],
+        "gain_per_fold": sum(gains) / len(gains),
+    }
 
 
 def _selected(fit: Document) -> dict[str, Any]:
@@ -69,7 +87,7 @@ def model_inputs(document: Document) -> str:
         '<h2 id="reading">What the models read</h2>\n'
         f'<div class="card">{table(columns, map(_family, told["families"]))}<p class="note">Every training job '
         "downloads its family&rsquo;s matrix and the index whole, each model reading the columns of its own feature "
-        f"set.</p></div>{_selection(told['selection'])}"
+        f"set.</p></div>{_selection(told['selection'])}{_tuning(told['tuning'])}"
     )
 
 
@@ -106,6 +124,44 @@ def _selection(rows: Sequence[Document]) -> str:
         "folds; the interval resamples blocks of rows. Stability: agreement of the folds&rsquo; choices, 1 where all "
         "are equal, about 0 where they might be drawn at random (Nogueira, Sechidis and Brown 2018).</p>"
         f"{details}</div>"
+    )
+
+
+def _tuning(rows: Sequence[Document]) -> str:
+    if not rows:
+        return ""
+    columns = head(
+        ("horizon", "number"),
+        ("model", ""),
+        ("settings tried", "number"),
+        ("stopped early", "number"),
+        ("inner log loss, first", "number"),
+        ("best", "number"),
+        ("mean gain", "number"),
+        ("settings of the refit", ""),
+    )
+    return (
+        f'<div class="card"><h3>Tuned hyper-parameters</h3>{table(columns, map(_search, rows))}'
+        '<p class="note">Every fold searches for itself, on purged folds of its own training rows; the log losses are '
+        "those of the refit&rsquo;s search. Mean gain: of the best setting over the first in the search of each fold. "
+        "Held-out rows will show less, because the best of many is chosen.</p></div>"
+    )
+
+
+def _search(row: Document) -> str:
+    settings = ", ".join(
+        f"<code>{escape(name)}</code>&nbsp;{value:.4g}" for name, value in row["params"].items()
+    )
+    values = [
+        count(row["trials"]),
+        count(row["pruned"]),
+        number(row["first_log_loss"]),
+        number(row["log_loss"]),
+        number(row["gain_per_fold"], sign=True),
+    ]
+    return (
+        f"<tr>{cells([str(row['horizon'])])}<td>{escape(row['model'])}</td>{cells(values)}"
+        f'<td class="wrap">{settings}</td></tr>'
     )
 
 
