@@ -89,6 +89,26 @@ def test_the_rate_warms_up_and_falls_to_nothing() -> None:
     assert rates[-1] < 1e-3
 
 
+@pytest.mark.parametrize("most", [0.1, 100.0])
+def test_gradients_are_clipped_as_torch_does_it(most: float) -> None:
+    def parameters() -> list[torch.nn.Parameter]:
+        generator = torch.Generator().manual_seed(0)
+        out = [torch.nn.Parameter(torch.zeros(shape)) for shape in ((7, 5), (3,), (2,))]
+        for parameter in out[:2]:  # the last one takes no part in the loss
+            parameter.grad = torch.randn(parameter.shape, generator=generator)
+        return out
+
+    ours, theirs = parameters(), parameters()
+    loop.clip(ours, most)
+    norm = torch.nn.utils.clip_grad_norm_(theirs, most)
+    assert 0.1 < norm < 100
+    for mine, expected in zip(ours[:2], theirs[:2], strict=True):
+        assert torch.equal(mine.grad, expected.grad)
+    assert ours[2].grad is None
+    clipped = torch.cat([parameter.grad.flatten() for parameter in ours[:2]]).norm()
+    assert clipped.item() == pytest.approx(min(most, norm.item()), rel=1e-4)
+
+
 def test_the_loss_is_the_weighted_mean_of_minus_log_probability() -> None:
     scores = torch.log(torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]]))
     loss = loop.log_loss(scores, torch.tensor([0, 2]), torch.tensor([3.0, 1.0]))

@@ -5,7 +5,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
@@ -206,7 +206,8 @@ class _Run:
     def _step(self, step: int, which: Tensor) -> None:
         for group in self.optimiser.param_groups:
             group["lr"] = self.recipe.learning_rate * rate(step, self.steps * self.recipe.epochs)
-        self.optimiser.zero_grad(set_to_none=True)
+        for parameter in self.parameters:
+            parameter.grad = None
         windows, labels, weights = self.data(which)
         with _precision(self._device):
             scores = self.forward(windows)
@@ -214,7 +215,7 @@ class _Run:
         if self.auxiliary is not None and self.data.returns is not None:
             loss = loss + self.auxiliary(self.data.returns.index_select(0, which))
         torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip)
+        clip(self.parameters, self.recipe.clip)
         self.optimiser.step()
 
     def _wait(self) -> None:
@@ -337,6 +338,16 @@ def log_loss(scores: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     return (losses * weights).sum() / weights.sum().clamp_min(1e-12)
 
 
+def clip(parameters: list[nn.Parameter], most: float) -> None:
+    """Scale all gradients by one factor where their Euclidean norm exceeds ``most``.
+
+    The bits are those of ``nn.utils.clip_grad_norm_``, which spends half its time on sorting parameters by device.
+    """
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    torch._foreach_mul_(gradients, (most / (norm + 1e-6)).clamp_(max=1.0))
+
+
 def rate(step: int, steps: int) -> float:
     """Learning rate as a share of its highest: a linear warm-up, then half a cosine to zero."""
     warm = max(1, round(steps * _WARM_UP))
@@ -449,6 +460,6 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
 
 
-def _precision(device: torch.device) -> torch.autocast:
+def _precision(device: torch.device) -> AbstractContextManager[None]:
     """Half the bits on a GPU; on a CPU nothing is gained by it."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+    return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
