@@ -16,12 +16,13 @@ from torch import nn
 from torch.utils.data import DataLoader, Sampler
 from toy_models import toy
 
+from mlfactory.common.machine import cores
 from mlfactory.common.windows import Windows
 from mlfactory.models import loop
 from mlfactory.models.protocol import Sample
 from mlfactory.models.registry import load_model, models
 from mlfactory.models.torch_dataset import WindowDataset
-from mlfactory.train.workers import cores, side_by_side
+from mlfactory.train.workers import side_by_side
 
 pytestmark = pytest.mark.slow
 

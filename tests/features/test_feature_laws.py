@@ -30,12 +30,15 @@ def test_a_column_is_finite_after_its_look_back_and_masked_before(
     np.testing.assert_array_equal(np.isfinite(whole[name]), bars.row_in_segment >= lookback - 1)
 
 
-def test_the_size_of_the_blocks_changes_no_bit(bars: Bars, whole: chain.Table) -> None:
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_size_of_the_blocks_and_how_many_at_once_change_no_bit(
+    threads: int, bars: Bars, whole: chain.Table
+) -> None:
     ladder = build(bars, chain.STEPS)
     chosen = plan(load(()), SETTING, Params())
     states = regimes.compute(bars, chain.REGIME)
     assert setting_of(bars, ladder, SETTING.regime) == SETTING
-    blocks = compute(bars, states, ladder, chosen, block=1)
+    blocks = compute(bars, states, ladder, chosen, block=1, threads=threads)
     halo = max(column.lookback for column in chosen.columns if column.group != "regime")
     assert 2 * halo < 3600, "the first segment must be computed in several blocks"
     assert same_bits(whole.values, blocks).all()

@@ -20,7 +20,7 @@ from mlfactory.common.windows import Windows
 from mlfactory.models import loop
 from mlfactory.models.batches import Batches
 from mlfactory.models.checkpoint import Checkpoints, Slot
-from mlfactory.models.memory import MIB, limit_bytes, refuse_excess
+from mlfactory.models.memory import MIB, refuse_excess
 from mlfactory.models.protocol import Context, Sample, context
 from mlfactory.models.registry import load_model, models
 from mlfactory.models.transformer.tft import TFT
@@ -201,19 +201,6 @@ def test_no_memory_for_one_window_and_every_other_error_is_passed_on() -> None:
 
     with pytest.raises(RuntimeError, match="another error"):
         loop.train(lambda: Broken(1), data.train, None, RECIPE)
-
-
-def test_the_limit_is_the_containers_or_the_machines(tmp_path: Path) -> None:
-    machine = limit_bytes(tmp_path)
-    assert machine == os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    (tmp_path / "memory.max").write_text("max\n")
-    assert limit_bytes(tmp_path) == machine
-    (tmp_path / "memory.max").write_text(f"{64 * MIB}\n")
-    assert limit_bytes(tmp_path) == 64 * MIB
-    (tmp_path / "memory.max").unlink()
-    (tmp_path / "memory").mkdir()
-    (tmp_path / "memory" / "memory.limit_in_bytes").write_text(f"{1 << 62}\n")
-    assert limit_bytes(tmp_path) == machine
 
 
 def test_an_excess_is_refused_with_its_parts_the_limit_and_a_remedy() -> None:

@@ -3,14 +3,13 @@
 import os
 import signal
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from toy_training import OUTPUTS, Train
 
 from mlfactory.common.artifacts import sha256
 from mlfactory.common.errors import InputError
-from mlfactory.train.workers import WORKERS, ProcessDied, cores, side_by_side, wanted
+from mlfactory.train.workers import WORKERS, ProcessDied, side_by_side, wanted
 
 
 def test_results_come_in_order_from_processes_of_their_own() -> None:
@@ -55,18 +54,6 @@ def test_a_fit_that_is_killed_in_a_worker_is_a_failed_model(
     fit = train("killed").fit
     assert fit["status"] == "failed"
     assert fit["error"]["type"] == "ProcessDied"
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"), [("max 100000", 64), ("250000 100000", 2), ("50000 100000", 1), (None, 64)]
-)
-def test_cores_are_those_of_the_container(
-    text: str | None, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
-    if text is not None:
-        (tmp_path / "cpu.max").write_text(text + "\n")
-    assert cores(tmp_path) == expected
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "two"])

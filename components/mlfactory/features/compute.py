@@ -1,11 +1,13 @@
 """All feature columns of a series, block by block; nothing reaches across a segment.
 
 A block is computed together with the bars before it that its columns look back on. Because a value depends on its
-look-back alone, the size of the blocks changes no bit of the result; it keeps the work inside the processor's cache.
+look-back alone, neither the size of the blocks nor how many are computed at once changes a bit of the result. Small
+blocks keep the work inside the processor's cache, and every core of the container takes one.
 """
 
 import difflib
 from collections.abc import Container, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,12 +19,16 @@ from mlfactory.common.bars import Bars
 from mlfactory.common.errors import InputError
 from mlfactory.common.jit import kernel
 from mlfactory.common.ladder import Ladder
+from mlfactory.common.machine import cores
 from mlfactory.features.kernels import last_closed
 from mlfactory.features.params import Params
 from mlfactory.features.registry import Column, Feature, describe
 from mlfactory.features.segment import Floats, Floats32, Segment, Setting, StepBars
 
 Regime = Mapping[str, Floats32]
+_Gap = tuple[
+    Column, Floats32, int
+]  # a column with a value that is not finite, its rows, and the unknown ones
 
 _LARGEST = float(np.finfo(np.float32).max)
 _LISTED = 50  # names that an error message lists in full
@@ -104,7 +110,14 @@ def _refuse_unknown(where: str, names: Sequence[str], known: Sequence[str]) -> N
 
 
 def compute(
-    bars: Bars, regime: Regime, ladder: Ladder, plan: Plan, *, check: bool = True, block: int = BLOCK
+    bars: Bars,
+    regime: Regime,
+    ladder: Ladder,
+    plan: Plan,
+    *,
+    check: bool = True,
+    block: int = BLOCK,
+    threads: int = 1,
 ) -> Floats32:
     """Compute the planned columns; shape (columns, bars), NaN in the warm-up of each segment.
 
@@ -115,20 +128,29 @@ def compute(
         plan: the columns.
         check: refuse a value that is not finite after the look-back.
         block: rows computed at a time, at least.
+        threads: blocks computed at once, at most.
 
     Raises:
         InputError: a price is not positive, or a value is not finite: the column and the bar are named.
     """
     series = _Series(bars, regime, ladder, plan)
     out = np.empty((len(plan.columns), len(bars)), np.float32)
-    series.fill(out, slice(0, len(bars)), check=check, block=block)
+    series.fill(out, slice(0, len(bars)), check=check, block=block, threads=threads)
     return out
 
 
 def compute_parts(
-    bars: Bars, regime: Regime, ladder: Ladder, plan: Plan, size: int
+    bars: Bars, regime: Regime, ladder: Ladder, plan: Plan, size: int, threads: int | None = None
 ) -> Iterator[tuple[slice, Floats32]]:
     """Compute the planned columns in parts of ``size`` rows, with the bits that ``compute`` gives.
+
+    Args:
+        bars: shape (n,).
+        regime: the regime columns, shape (n,) each.
+        ladder: the ladder aligned with ``bars``.
+        plan: the columns.
+        size: rows of a part.
+        threads: blocks of a part computed at once, at most; one per core where omitted.
 
     Yields:
         the rows, and their values, shape (columns, rows); the part after the next overwrites them.
@@ -142,7 +164,7 @@ def compute_parts(
     for number, start in enumerate(range(0, len(bars), size)):
         rows = slice(start, min(start + size, len(bars)))
         out = buffers[number % 2][:, : rows.stop - rows.start]
-        series.fill(out, rows, check=True, block=BLOCK)
+        series.fill(out, rows, check=True, block=BLOCK, threads=threads or cores())
         yield rows, out
 
 
@@ -157,21 +179,33 @@ class _Series:
     def segments(self) -> list[slice]:
         return self.bars.segments()
 
-    def fill(self, out: Floats32, wanted: slice, *, check: bool, block: int) -> None:
+    @cached_property
+    def halo(self) -> int:
+        """Rows before a block that its columns look back on."""
+        return max([c.lookback for c in self.plan.columns if c.group != "regime"], default=1) - 1
+
+    def fill(self, out: Floats32, wanted: slice, *, check: bool, block: int, threads: int) -> None:
         """Compute some rows, those before them only looked back on."""
-        bars, plan = self.bars, self.plan
         if check:
-            _refuse_prices(bars[wanted])
-        halo = max([c.lookback for c in plan.columns if c.group != "regime"], default=1) - 1
-        for segment in self.segments:
-            for at in _blocks(segment, wanted, max(block, 2 * halo)):
-                start = max(at.start - halo, segment.start)
-                part = _cut(bars, self.regime, self.ladder, slice(start, at.stop), segment)
-                place = slice(at.start - wanted.start, at.stop - wanted.start)
-                with np.errstate(all="ignore"):  # what is not finite is refused by name
-                    gaps = _fill(out[:, place], part, plan, at.start - start, at.start - segment.start)
+            _refuse_prices(self.bars[wanted])
+        size = max(block, 2 * self.halo)
+        blocks = [(s, at) for s in self.segments for at in _blocks(s, wanted, size)]
+
+        def work(block: tuple[slice, slice]) -> list[_Gap]:
+            segment, at = block
+            return self._block(out[:, at.start - wanted.start : at.stop - wanted.start], segment, at)
+
+        with ThreadPoolExecutor(max(1, min(threads, len(blocks)))) as pool:
+            found = map(work, blocks) if threads == 1 else pool.map(work, blocks)
+            for (_, at), gaps in zip(blocks, found, strict=True):
                 if check and gaps:
-                    _refuse(*gaps[0], bars[at])
+                    _refuse(*gaps[0], self.bars[at])
+
+    def _block(self, out: Floats32, segment: slice, at: slice) -> list[_Gap]:
+        start = max(at.start - self.halo, segment.start)
+        part = _cut(self.bars, self.regime, self.ladder, slice(start, at.stop), segment)
+        with np.errstate(all="ignore"):  # what is not finite is refused by name
+            return _fill(out, part, self.plan, at.start - start, at.start - segment.start)
 
 
 def _blocks(segment: slice, wanted: slice, size: int) -> Iterator[slice]:
@@ -190,7 +224,7 @@ def _cut(bars: Bars, regime: Regime, ladder: Ladder, rows: slice, segment: slice
         alignment = np.array(ladder.column(step)[rows])  # however it is stored, kernels get one layout
         first = max(int(np.searchsorted(table.segment, number)), int(alignment[0]))
         part = slice(first, max(int(alignment[-1]) + 1, first))
-        last, age = last_closed(alignment, first, table.session_known, ladder.session_minute[rows])
+        last, begin, age = last_closed(alignment, first, table.session_known, ladder.session_minute[rows])
         steps[step] = StepBars(
             open=table.open[part],
             high=table.high[part],
@@ -198,6 +232,7 @@ def _cut(bars: Bars, regime: Regime, ladder: Ladder, rows: slice, segment: slice
             close=table.close[part],
             volume=table.volume[part],
             last=last,
+            begin=begin,
             age=age,
         )
     return Segment(bars[rows], {name: values[rows].astype(float) for name, values in regime.items()}, steps)
@@ -215,9 +250,7 @@ def _store(values: Floats, out: Floats32, unknown: int) -> int:
     return missing
 
 
-def _fill(
-    out: Floats32, part: Segment, plan: Plan, skip: int, age: int
-) -> list[tuple[Column, Floats32, int]]:
+def _fill(out: Floats32, part: Segment, plan: Plan, skip: int, age: int) -> list[_Gap]:
     """Compute the rows of ``part`` after the first ``skip``; return the columns with a value that is not finite.
 
     Args:

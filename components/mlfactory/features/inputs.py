@@ -8,13 +8,55 @@ from mlfactory.features.segment import Floats, Ints, Segment, shared
 
 RETURN_WINDOWS = (5, 10, 20, 60, 120)
 """Windows of ``return_moments``, in its row order."""
-EXTREMES = (2, 9, 14, 20, 26, 52, 60, 120)
+EXTREMES = (9, 14, 20, 26, 52, 60, 120)
 
 
 @shared
 def log_close(x: Segment) -> Floats:
     """Logarithm of the close."""
     return np.log(x.close)
+
+
+@shared
+def log_open(x: Segment) -> Floats:
+    """Logarithm of the open."""
+    return np.log(x.open)
+
+
+@shared
+def log_high(x: Segment) -> Floats:
+    """Logarithm of the high."""
+    return np.log(x.high)
+
+
+@shared
+def log_low(x: Segment) -> Floats:
+    """Logarithm of the low."""
+    return np.log(x.low)
+
+
+@shared
+def log_body(x: Segment) -> Floats:
+    """Logarithm of close over open."""
+    return log_close(x) - log_open(x)
+
+
+@shared
+def log_gap(x: Segment) -> Floats:
+    """Logarithm of the open over the close before."""
+    return log_open(x) - w.lag(log_close(x), 1)
+
+
+@shared
+def midpoint(x: Segment) -> Floats:
+    """Middle of high and low."""
+    return x.low + (x.high - x.low) / 2
+
+
+@shared
+def log_midpoint(x: Segment) -> Floats:
+    """Logarithm of the middle of high and low."""
+    return np.log(midpoint(x))
 
 
 @shared
@@ -88,7 +130,7 @@ def span(x: Segment) -> Floats:
 @shared
 def log_range(x: Segment) -> Floats:
     """Logarithm of high over low."""
-    return np.log(x.high / x.low)
+    return log_high(x) - log_low(x)
 
 
 @shared
@@ -146,6 +188,12 @@ def session_start(x: Segment) -> Ints:
 def session_volume(x: Segment) -> Floats:
     """Volume since the session open."""
     return kernels.session_total(x.volume, session_start(x))
+
+
+@shared
+def log_volume(x: Segment) -> Floats:
+    """Logarithm of 1 plus volume."""
+    return np.log(1 + x.volume)
 
 
 @shared

@@ -230,8 +230,8 @@ def session_total(values: Floats, start: Ints) -> Floats:
 
 
 @kernel
-def last_closed(alignment: Ints32, first: int, closed: Ints, now: Ints) -> tuple[Ints, Floats]:
-    """Row of the last closed ladder bar at each base bar, and the minutes since it closed.
+def last_closed(alignment: Ints32, first: int, closed: Ints, now: Ints) -> tuple[Ints, Ints, Floats]:
+    """Row of the last closed ladder bar at each base bar, where its runs begin, and the minutes since it closed.
 
     Args:
         alignment: shape (n,); row in the ladder's table, negative where no bar has closed.
@@ -240,21 +240,34 @@ def last_closed(alignment: Ints32, first: int, closed: Ints, now: Ints) -> tuple
         now: shape (n,); minute at which each base bar is known, on the same clock.
 
     Returns:
-        -1 and 0 where no bar has closed.
+        -1 and 0 where no bar has closed; the runs end with the number of base bars.
     """
     n = len(alignment)
-    last, age = np.full(n, -1), np.zeros(n)
+    last, begin, age = np.full(n, -1), np.empty(n + 1, np.int64), np.zeros(n)
+    runs = 0
     for t in range(n):
         if alignment[t] >= 0:
             last[t] = alignment[t] - first
             age[t] = now[t] - closed[alignment[t]]
-    return last, age
+        if t == 0 or last[t] != last[t - 1]:
+            begin[runs] = t
+            runs += 1
+    begin[runs] = n
+    return last, begin[: runs + 1].copy(), age
 
 
 @kernel
-def bring(values: Values, last: Ints) -> Values:
-    """Value of the last closed ladder bar at each base bar; the final value where ``last`` is -1."""
+def bring(values: Values, last: Ints, begin: Ints) -> Values:
+    """Value of the last closed ladder bar at each base bar; the final value where ``last`` is -1.
+
+    Args:
+        values: shape (ladder bars + 1,).
+        last: shape (n,).
+        begin: first base bar of each run of equal ``last``, then n.
+    """
     out = np.empty(len(last), values.dtype)
-    for t in range(len(last)):
-        out[t] = values[last[t]]
+    for run in range(len(begin) - 1):
+        value, part = values[last[begin[run]]], out[begin[run] : begin[run + 1]]
+        for t in range(len(part)):
+            part[t] = value
     return out

@@ -42,7 +42,9 @@ class StepBars:
     close: Floats
     volume: Floats
     last: Ints
-    """shape (base bars,): row in these arrays, -1 where no bar of the step has closed in the segment"""
+    """shape (base bars,): row in these arrays, -1 where no bar of the step has closed in the segment; ascending"""
+    begin: Ints
+    """first base bar of each run of equal ``last``, then their number"""
     age: Floats
     """shape (base bars,): minutes of trading since the last bar closed, 0 where there is none"""
 

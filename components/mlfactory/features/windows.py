@@ -315,11 +315,12 @@ def lag(x: Floats, rows: int) -> Floats:
     return out
 
 
-def difference(x: Floats) -> Floats:
-    """Change from the row before; zero at the first row."""
+def difference(x: Floats, rows: int = 1) -> Floats:
+    """Change from the value ``rows`` rows earlier; from the first value before there is one."""
     out = np.empty_like(x)
-    out[:1] = 0.0
-    np.subtract(x[1:], x[:-1], out=out[1:])
+    cut = min(rows, len(x))
+    np.subtract(x[:cut], x[:1], out=out[:cut])
+    np.subtract(x[cut:], x[: len(x) - cut], out=out[cut:])
     return out
 
 

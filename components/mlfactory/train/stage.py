@@ -23,6 +23,7 @@ from mlfactory.common.artifacts import (
 )
 from mlfactory.common.errors import InputError
 from mlfactory.common.index import Index, read_index
+from mlfactory.common.machine import limit_bytes
 from mlfactory.common.multi_resolution import BarWindows
 from mlfactory.common.params import parse
 from mlfactory.common.predictions import COMBINERS, FAILED, OK, Predictions, failed, write_predictions
@@ -32,7 +33,7 @@ from mlfactory.common.splits import REFIT, TRAIN
 from mlfactory.common.stage import Summary, main, progress
 from mlfactory.models.bundle import Columns, Contract, Source, steps_of
 from mlfactory.models.checkpoint import Checkpoints, Slot
-from mlfactory.models.memory import limit_bytes, refuse_excess
+from mlfactory.models.memory import refuse_excess
 from mlfactory.models.protocol import Context, Model, context
 from mlfactory.models.registry import load_model, models, source_version
 from mlfactory.train.child import Failure, isolated

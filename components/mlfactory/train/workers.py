@@ -5,11 +5,10 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
 from typing import Final, TypeVar
 
 from mlfactory.common.errors import InputError
-from mlfactory.models.memory import CGROUP
+from mlfactory.common.machine import cores
 
 WORKERS: Final = "MLF_FOLD_WORKERS"
 """Environment variable: folds fitted at once; one per core where it is unset."""
@@ -19,19 +18,6 @@ _held: list[Callable[[int], object]] = []
 
 class ProcessDied(RuntimeError):
     """A process ended without a word."""
-
-
-def cores(cgroup: Path = CGROUP) -> int:
-    """Whole cores that this process may use: those of its affinity, or the container's quota where that is less."""
-    allowed = len(os.sched_getaffinity(0))
-    quota, _, period = (_text(cgroup / "cpu.max") or "max").partition(" ")
-    if quota.isdigit() and period.isdigit():
-        allowed = min(allowed, int(quota) // int(period))
-    return max(1, allowed)
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="ascii").strip() if path.is_file() else ""
 
 
 def wanted() -> int:

@@ -9,7 +9,8 @@ from mlfactory.features.segment import Floats, Segment
 
 LAGS = (1, 2, 5, 10)
 RATIOS = (2, 5, 10)
-HURST_LAGS = (1, 2, 4, 8, 16)
+HURST_LAGS = (1, 2, 8, 16)
+"""Lags of the regression that the slope depends on; the one between them, 4, has no weight."""
 
 
 @feature({f"return_autocorr_lag{k}": 20 + k + 1 for k in LAGS}, unit="correlation")
@@ -41,19 +42,18 @@ def clustering(x: Segment) -> list[Floats]:
 def variance_ratio(x: Segment) -> list[Floats]:
     """Variance of k-bar returns over k times that of one-bar returns, 120 bars; 1 if flat."""
     price, single = inputs.log_close(x), inputs.return_std(x, 120) ** 2
-    several = [w.spread(price - w.lag(price, k), 120).std[0] ** 2 / k for k in RATIOS]
+    several = [w.spread(w.difference(price, k), 120).std[0] ** 2 / k for k in RATIOS]
     return [w.ratio(variance, single, 1.0) for variance in several]
 
 
 @feature({"hurst_120": 120 + max(HURST_LAGS)}, unit="exponent", source="Mandelbrot and Van Ness (1968)")
 def hurst(x: Segment) -> Floats:
-    """Growth exponent of the mean absolute price change over 1 to 16 bars, 120 bars; 0.5 if flat."""
+    """Growth exponent of the mean absolute price change over 1, 2, 4, 8 and 16 bars, 120 bars; 0.5 if flat."""
     price = inputs.log_close(x)
-    sizes = np.stack([w.total(w.moved(price, k), 120) for k in HURST_LAGS])
-    steps = np.log2(HURST_LAGS)
-    weights = (steps - steps.mean()) / ((steps - steps.mean()) ** 2).sum()
-    moved = (sizes > 0).all(axis=0)
-    return np.where(moved, weights @ np.log2(np.where(sizes > 0, sizes, 1.0)), 0.5)
+    one, two, eight, sixteen = (w.total(w.moved(price, k), 120) for k in HURST_LAGS)
+    # least squares over five lags weigh their logarithms -2, -1, 0, 1 and 2 tenths: one logarithm of a product
+    growth = w.ratio(eight * sixteen**2, two * one**2)
+    return 0.1 * np.log2(np.where(growth > 0, growth, 32.0))
 
 
 @feature({"sign_persistence_60": 62}, unit="share, -1 to 1")

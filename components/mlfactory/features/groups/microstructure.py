@@ -52,9 +52,8 @@ def corwin_schultz(x: Segment) -> list[Floats]:
     """Spread from the ranges of one and of two bars, negative estimates set to 0, mean of k bars."""
     square = inputs.log_range(x) ** 2
     beta = square + w.lag(square, 1)
-    high, low = inputs.extremes(x, 2)
-    gamma = np.log(high / low) ** 2
-    alpha = (SQRT2 - 1) * np.sqrt(beta) / CORWIN - np.sqrt(gamma / CORWIN)
+    reach = w.highest(inputs.log_high(x), 2) - w.lowest(inputs.log_low(x), 2)
+    alpha = (SQRT2 - 1) / CORWIN * np.sqrt(beta) - reach / np.sqrt(CORWIN)
     spread = 2 * np.tanh(np.maximum(alpha, 0.0) / 2)
     return w.means(spread, 20, 60)
 
@@ -62,7 +61,7 @@ def corwin_schultz(x: Segment) -> list[Floats]:
 @feature({"abdi_ranaldo_20": 21}, unit="ratio", source="Abdi and Ranaldo (2017)")
 def abdi_ranaldo(x: Segment) -> Floats:
     """Spread from closes and the midpoints before and after them, mean of 20 bars."""
-    middle = np.log(x.low + (x.high - x.low) / 2)
+    middle = inputs.log_midpoint(x)
     price, before = w.lag(inputs.log_close(x), 1), w.lag(middle, 1)
     return 2 * np.sqrt(np.maximum(w.mean((price - before) * (price - middle), 20), 0.0))
 

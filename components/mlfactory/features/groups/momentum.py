@@ -105,7 +105,7 @@ def mfi(x: Segment) -> Floats:
     moved = w.difference(price)
     still = 1e-12 * price  # the mean of three prices is rounded
     flow = price * x.volume
-    rise, fall = (w.total(np.where(way > still, flow, 0.0), 14) for way in (moved, -moved))
+    rise, fall = (w.total(flow * (way > still), 14) for way in (moved, -moved))
     return w.ratio(100 * rise, rise + fall, 50.0)
 
 
@@ -146,7 +146,7 @@ def trix(x: Segment) -> Floats:
 @feature({"awesome_5_34": 34}, unit="ratio", source="Williams (1998)")
 def awesome(x: Segment) -> Floats:
     """Mean midpoint of 5 bars minus that of 34, over the close."""
-    fast, slow = w.means(x.low + (x.high - x.low) / 2, 5, 34)
+    fast, slow = w.means(inputs.midpoint(x), 5, 34)
     return (fast - slow) / x.close
 
 
@@ -160,5 +160,4 @@ def close_rank(x: Segment) -> Floats:
 def acceleration(x: Segment) -> list[Floats]:
     """Log return of the last k bars minus that of the k bars before."""
     price = inputs.log_close(x)
-    moves = [(k, price - w.lag(price, k)) for k in (5, 20)]
-    return [move - w.lag(move, k) for k, move in moves]
+    return [w.difference(w.difference(price, k), k) for k in (5, 20)]

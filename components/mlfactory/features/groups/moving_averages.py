@@ -70,15 +70,15 @@ def exponential_pair(x: Segment) -> Floats:
 @feature({"price_to_wma_20": 20, "price_to_hma_20": 23}, unit="ratio minus 1", source="Hull (2005)")
 def weighted_averages(x: Segment) -> list[Floats]:
     """Close over the linearly weighted mean of 20 closes, and over the Hull average of 20, minus 1."""
-    fast, slow = _weighted(x.close, 10), _weighted(x.close, 20)
-    hull = _weighted(2 * fast - slow, 4)
+    fast, slow = _weighted(x.close, 10, 20)
+    (hull,) = _weighted(2 * fast - slow, 4)
     return [(x.close - slow) / slow, (x.close - hull) / hull]
 
 
-def _weighted(values: Floats, window: int) -> Floats:
+def _weighted(values: Floats, *windows: int) -> list[Floats]:
     # the linearly weighted mean is the plain mean moved along the regression line
-    found = w.trend(values, window)
-    return found.mean[0] + found.slope[0] * ((window - 1) / 6)
+    mean, slope, _ = w.trend(values, *windows)
+    return [m + s * ((k - 1) / 6) for m, s, k in zip(mean, slope, windows, strict=True)]
 
 
 @feature({"ma_order": 200}, unit="-1, 0, 1")

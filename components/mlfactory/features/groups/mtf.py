@@ -63,7 +63,7 @@ def step_volume(x: Segment) -> Iterator[Floats32]:
 def step_distance(x: Segment) -> Iterator[Floats]:
     """Log close against the step's last close, and minutes of trading since it closed."""
     for bars in x.ladder.values():
-        yield inputs.log_close(x) - kernels.bring(np.append(np.log(bars.close), 0.0), bars.last)
+        yield inputs.log_close(x) - kernels.bring(np.append(np.log(bars.close), 0.0), bars.last, bars.begin)
         yield bars.age
 
 
@@ -77,7 +77,7 @@ def step_levels(x: Segment) -> Iterator[Floats32]:
 def _at_base(bars: StepBars, values: Floats) -> Floats32:
     known = np.zeros(len(values) + 1, np.float32)  # -1, no bar yet, is the zero at the end
     known[:-1] = values
-    return kernels.bring(known, bars.last)
+    return kernels.bring(known, bars.last, bars.begin)
 
 
 def _indicators(bars: StepBars) -> list[Floats]:
@@ -95,7 +95,7 @@ def _indicators(bars: StepBars) -> list[Floats]:
     high, low = w.highest(bars.high, 20), w.lowest(bars.low, 20)
     return [
         move,
-        price - w.lag(price, 5),
+        w.difference(price, 5),
         w.ratio(drift.mean[0], drift.std[0]) * np.sqrt(20),
         drift.std[0],
         (bars.close - mean) / mean,
@@ -114,8 +114,7 @@ def _indicators(bars: StepBars) -> list[Floats]:
 
 def _directional(bars: StepBars, true: Floats) -> Floats:
     rise, fall = bars.high - w.lag(bars.high, 1), w.lag(bars.low, 1) - bars.low
-    up = np.where((rise > fall) & (rise > 0), rise, 0.0)
-    down = np.where((fall > rise) & (fall > 0), fall, 0.0)
+    up, down = np.maximum(rise, 0.0) * (rise > fall), np.maximum(fall, 0.0) * (fall > rise)
     return w.ratio(100 * w.total(up - down, 14), w.total(true, 14))
 
 

@@ -1,6 +1,5 @@
 """Where the price stands inside its bar, its session and its recent range."""
 
-import numpy as np
 
 from mlfactory.features import inputs, kernels
 from mlfactory.features import windows as w
@@ -39,20 +38,19 @@ def close_to_typical(x: Segment) -> Floats:
 @feature({"midpoint_return": 2}, unit="log price")
 def midpoint_return(x: Segment) -> Floats:
     """Log return of the bar's midpoint: the bounce between bid and ask largely cancels."""
-    middle = x.low + (x.high - x.low) / 2
-    return np.log(middle / w.lag(middle, 1))
+    return w.difference(inputs.log_midpoint(x))
 
 
 @feature({f"drawdown_{k}": k for k in RANGES}, unit="log price")
 def drawdown(x: Segment) -> list[Floats]:
     """Close against the highest close of the window; at most 0."""
-    return [np.log(x.close / top) for top in w.maxima(x.close, *RANGES)]
+    return [inputs.log_close(x) - top for top in w.maxima(inputs.log_close(x), *RANGES)]
 
 
 @feature({f"runup_{k}": k for k in RANGES}, unit="log price")
 def runup(x: Segment) -> list[Floats]:
     """Close against the lowest close of the window; at least 0."""
-    return [np.log(x.close / bottom) for bottom in w.minima(x.close, *RANGES)]
+    return [inputs.log_close(x) - bottom for bottom in w.minima(inputs.log_close(x), *RANGES)]
 
 
 @feature({f"range_ratio_{k}": k for k in SPANS}, unit="ratio")

@@ -16,7 +16,7 @@ SIGNS = (10, 20, 60)
 def log_returns(x: Segment) -> list[Floats]:
     """Log return over k bars."""
     price = inputs.log_close(x)
-    return [price - w.lag(price, k) for k in HORIZONS]
+    return [w.difference(price, k) for k in HORIZONS]
 
 
 @feature({f"return_t_{k}": k + 1 for k in DRIFTS}, unit="t statistic")
@@ -51,7 +51,7 @@ def largest_returns(x: Segment) -> list[Floats]:
 @feature({"open_gap": 2}, unit="log price")
 def open_gap(x: Segment) -> Floats:
     """Open against the close before."""
-    return np.log(x.open / w.lag(x.close, 1))
+    return inputs.log_gap(x)
 
 
 def _session(setting: Setting) -> dict[str, int]:
@@ -65,7 +65,7 @@ def _gap(setting: Setting) -> dict[str, int]:
 @feature(_session, unit="log price")
 def session_return(x: Segment) -> Floats:
     """Close against the first open of the session."""
-    out: Floats = np.log(x.close / x.open[inputs.session_start(x)])
+    out: Floats = inputs.log_close(x) - inputs.log_open(x)[inputs.session_start(x)]
     return out
 
 
@@ -73,5 +73,5 @@ def session_return(x: Segment) -> Floats:
 def session_gap(x: Segment) -> Floats:
     """First open of the session against the last close of the session before."""
     start = inputs.session_start(x)
-    out: Floats = np.log(x.open[start] / x.close[np.maximum(start - 1, 0)])
+    out: Floats = inputs.log_open(x)[start] - inputs.log_close(x)[np.maximum(start - 1, 0)]
     return out

@@ -35,8 +35,7 @@ def since_open(x: Segment) -> Floats:
 def to_close(x: Segment) -> Floats:
     """Logarithm of 1 plus the minutes from the bar's close to the session's close."""
     left = x.bars.session_close - x.bars.close_minute
-    out: Floats = np.log1p(np.maximum(left, 0).astype(float))
-    return out
+    return np.log(1.0 + np.maximum(left, 0))
 
 
 @feature({"session_sin": 1, "session_cos": 1}, unit="-1 to 1")
@@ -71,5 +70,4 @@ def day_of_week(x: Segment) -> list[Floats]:
 def idle(x: Segment) -> Floats:
     """Logarithm of 1 plus the minutes without a bar before this one: halts, breaks and minutes without trades."""
     idle = np.diff(x.bars.minute, prepend=x.bars.minute[:1] - x.bars.bar_minutes) - x.bars.bar_minutes
-    out: Floats = np.log1p(np.maximum(idle, 0).astype(float))
-    return out
+    return np.log(1.0 + np.maximum(idle, 0))

@@ -20,8 +20,7 @@ ADX = DI + w.wilder_memory(14) - 1
 @shared
 def _directional(x: Segment, period: int) -> tuple[Floats, Floats, Floats]:
     rise, fall = x.high - w.lag(x.high, 1), w.lag(x.low, 1) - x.low
-    up = np.where((rise > fall) & (rise > 0), rise, 0.0)
-    down = np.where((fall > rise) & (fall > 0), fall, 0.0)
+    up, down = np.maximum(rise, 0.0) * (rise > fall), np.maximum(fall, 0.0) * (fall > rise)
     true = inputs.wilder_range(x, period)
     plus = w.ratio(100 * w.decayed_mean(up, 1 / period), true)
     minus = w.ratio(100 * w.decayed_mean(down, 1 / period), true)

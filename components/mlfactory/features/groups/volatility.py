@@ -99,17 +99,17 @@ def parkinson(x: Segment) -> list[Floats]:
 @feature({f"garman_klass_{k}": k for k in RANGE}, unit="log price per bar", source="Garman and Klass (1980)")
 def garman_klass(x: Segment) -> list[Floats]:
     """Range and open-to-close volatility."""
-    body = np.log(x.close / x.open)
-    variance = 0.5 * inputs.log_range(x) ** 2 - (LOG4 - 1) * body**2
+    variance = 0.5 * inputs.log_range(x) ** 2 - (LOG4 - 1) * inputs.log_body(x) ** 2
     return [np.sqrt(np.maximum(mean, 0.0)) for mean in w.means(variance, *RANGE)]
 
 
 @shared
 def _rogers_satchell(x: Segment) -> list[Floats]:
-    high, low = np.log(x.high / x.open), np.log(x.low / x.open)
-    body = np.log(x.close / x.open)
+    high, low, opened, closed = (
+        part(x) for part in (inputs.log_high, inputs.log_low, inputs.log_open, inputs.log_close)
+    )
     # clipped: rounding makes a few terms smaller than zero by one unit in the last place
-    means = w.means(high * (high - body) + low * (low - body), *RANGE)
+    means = w.means((high - opened) * (high - closed) + (low - opened) * (low - closed), *RANGE)
     return [np.maximum(mean, 0.0) for mean in means]
 
 
@@ -124,8 +124,8 @@ def rogers_satchell(x: Segment) -> list[Floats]:
 @feature({f"yang_zhang_{k}": k + 1 for k in RANGE}, unit="log price per bar", source="Yang and Zhang (2000)")
 def yang_zhang(x: Segment) -> list[Floats]:
     """Volatility from gaps, bodies and ranges, with the weights of least variance."""
-    gap = w.spread(np.log(x.open / w.lag(x.close, 1)), *RANGE).std
-    body = w.spread(np.log(x.close / x.open), *RANGE).std
+    gap = w.spread(inputs.log_gap(x), *RANGE).std
+    body = w.spread(inputs.log_body(x), *RANGE).std
     share = [0.34 / (1.34 + (k + 1) / (k - 1)) for k in RANGE]
     within = _rogers_satchell(x)
     return [np.sqrt(gap[i] ** 2 + k * body[i] ** 2 + (1 - k) * within[i]) for i, k in enumerate(share)]
@@ -165,7 +165,7 @@ def volatility_rank(x: Segment) -> Floats:
 def downside_share(x: Segment) -> Floats:
     """Share of the squared returns of 60 bars that fell; 0.5 if flat."""
     squares = inputs.log_return(x) ** 2
-    fallen = w.total(np.where(inputs.log_return(x) < 0, squares, 0.0), 60)
+    fallen = w.total(squares * (inputs.log_return(x) < 0), 60)
     return w.ratio(fallen, w.total(squares, 60), 0.5)
 
 
@@ -187,7 +187,7 @@ def ewma_volatility(x: Segment) -> Floats:
 @feature({"ulcer_60": 119}, unit="log price", source="Martin and McCann (1989)")
 def ulcer(x: Segment) -> Floats:
     """Root mean square drawdown from the highest close of 60 bars."""
-    fall = np.log(x.close / w.highest(x.close, 60))
+    fall = inputs.log_close(x) - w.highest(inputs.log_close(x), 60)
     return np.sqrt(w.mean(fall**2, 60))
 
 

@@ -29,7 +29,7 @@ def volume_zscore(x: Segment) -> list[Floats]:
 @feature({"log_volume": 1}, unit="log contracts", needs_volume=True)
 def log_volume(x: Segment) -> Floats:
     """Logarithm of 1 plus volume."""
-    return np.log1p(x.volume)
+    return inputs.log_volume(x)
 
 
 @feature({"volume_trend_5_60": 60, "volume_variation_60": 60}, unit="ratio", needs_volume=True)
@@ -77,7 +77,8 @@ def size_volume_correlation(x: Segment) -> Floats:
 @feature({"volume_autocorr_lag1": 61}, unit="correlation", needs_volume=True)
 def volume_autocorrelation(x: Segment) -> Floats:
     """Correlation of 60 volumes with those one bar earlier."""
-    return w.correlation(x.volume, w.lag(x.volume, 1), 60)
+    mean, std = (part[USUAL.index(60)] for part in inputs.volume_spread(x))
+    return w.scaled_products(w.products(x.volume, x.volume, mean, mean, 60, 1), std, std, 60, 1)
 
 
 @feature(
@@ -92,11 +93,10 @@ def force(x: Segment) -> Floats:
 @feature({"ease_14": 28}, unit="ratio", source="Arms (1996)", needs_volume=True)
 def ease_of_movement(x: Segment) -> Floats:
     """Mean over 14 bars of midpoint return times range ratio over volume ratio; a bar without volume counts 0."""
-    middle = x.low + (x.high - x.low) / 2
     mean = w.mean(x.volume, 14)
     relative = w.ratio(mean, x.volume)
     width = w.ratio(inputs.span(x), w.mean(inputs.span(x), 14))
-    moved = np.log(middle / w.lag(middle, 1))
+    moved = w.difference(inputs.log_midpoint(x))
     return w.mean(1e4 * moved * width * np.minimum(relative, 100.0), 14)
 
 
@@ -154,7 +154,7 @@ def price_to_weighted(x: Segment) -> Floats:
 @feature({"up_volume_share_20": 21}, unit="share, 0 to 1", needs_volume=True)
 def up_volume(x: Segment) -> Floats:
     """Share of the volume of 20 bars traded in rising bars; 0.5 without volume."""
-    rising = np.where(inputs.change(x) > 0, x.volume, 0.0)
+    rising = x.volume * (inputs.change(x) > 0)
     return w.ratio(w.total(rising, 20), w.total(x.volume, 20), 0.5)
 
 

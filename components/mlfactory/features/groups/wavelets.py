@@ -50,8 +50,7 @@ def _close_bands(x: Segment) -> Floats:
 
 @shared
 def _volume_bands(x: Segment) -> Floats:
-    logs = np.log1p(x.volume)
-    return transform(w.difference(logs), 3)
+    return transform(w.difference(inputs.log_volume(x)), 3)
 
 
 def _energies(bands: Floats) -> Floats:
@@ -143,4 +142,4 @@ HAAR = (2, 4, 8, 16, 32)
 def haar(x: Segment) -> list[Floats]:
     """Haar coefficient of the log close: mean of the last k bars minus mean of the k bars before, over 2."""
     means = w.means(inputs.log_close(x), *HAAR)
-    return [(mean - w.lag(mean, k)) / 2 for mean, k in zip(means, HAAR, strict=True)]
+    return [w.difference(mean, k) / 2 for mean, k in zip(means, HAAR, strict=True)]
