@@ -226,7 +226,8 @@ def test_the_stage_as_a_cold_process_against_the_computation(
     benchmark.extra_info.update({"ratio": cold / warm, "peak_mib": peak})
     LINES.append(
         f"features stage as a cold process, {ROWS:,} bars read to artifact written: {cold:.1f} s, {cold / warm:.1f} "
-        f"times the warm computation on one core ({warm:.1f} s), peak memory {peak:,.0f} MiB (median of {ROUNDS}, alternating)"
+        f"times the warm computation on one core ({warm:.1f} s), peak memory {peak:,.0f} MiB "
+        f"(median of {ROUNDS}, alternating)"
     )
     assert peak < 4096
     benchmark.pedantic(stage, rounds=1)
