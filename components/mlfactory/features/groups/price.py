@@ -1,6 +1,5 @@
 """Where the price stands inside its bar, its session and its recent range."""
 
-
 from mlfactory.features import inputs, kernels
 from mlfactory.features import windows as w
 from mlfactory.features.registry import feature
