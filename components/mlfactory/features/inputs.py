@@ -50,7 +50,8 @@ def log_gap(x: Segment) -> Floats:
 @shared
 def midpoint(x: Segment) -> Floats:
     """Middle of high and low."""
-    return x.low + (x.high - x.low) / 2
+    out: Floats = x.low + (x.high - x.low) / 2
+    return out
 
 
 @shared

@@ -35,7 +35,8 @@ def since_open(x: Segment) -> Floats:
 def to_close(x: Segment) -> Floats:
     """Logarithm of 1 plus the minutes from the bar's close to the session's close."""
     left = x.bars.session_close - x.bars.close_minute
-    return np.log(1.0 + np.maximum(left, 0))
+    out: Floats = np.log(1.0 + np.maximum(left, 0))
+    return out
 
 
 @feature({"session_sin": 1, "session_cos": 1}, unit="-1 to 1")
@@ -70,4 +71,5 @@ def day_of_week(x: Segment) -> list[Floats]:
 def idle(x: Segment) -> Floats:
     """Logarithm of 1 plus the minutes without a bar before this one: halts, breaks and minutes without trades."""
     idle = np.diff(x.bars.minute, prepend=x.bars.minute[:1] - x.bars.bar_minutes) - x.bars.bar_minutes
-    return np.log(1.0 + np.maximum(idle, 0))
+    out: Floats = np.log(1.0 + np.maximum(idle, 0))
+    return out
