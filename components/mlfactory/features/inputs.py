@@ -57,7 +57,8 @@ def midpoint(x: Segment) -> Floats:
 @shared
 def log_midpoint(x: Segment) -> Floats:
     """Logarithm of the middle of high and low."""
-    return np.log(midpoint(x))
+    out: Floats = np.log(midpoint(x))
+    return out
 
 
 @shared
